@@ -18,6 +18,9 @@
 struct loop;
 struct uv_loop_s;
 
+/* Deadlines fired in one round; the rest of a crowd that is due together waits for the next, so that I/O comes in between. */
+#define LOOP_DEADLINES_PER_ROUND_MAX 256
+
 /* NULL: no memory or no descriptors. */
 struct loop *loop_new(void);
 

@@ -6,10 +6,12 @@
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define MAP_KEY_BYTES 32
+#define MAP_KEY_BYTES	   32
+#define MAP_MOVES_PER_CALL 4 /* buckets that a find, insert or remove moves while the table is being resized */
 
 /* Embedded first in what is kept. */
 struct map_node {
@@ -19,9 +21,10 @@ struct map_node {
 
 struct map {
 	struct map_node **table, **old; /* old: being emptied into table */
-	size_t size, old_size, moved;	/* buckets; moved: of old, how many are empty already */
+	size_t size, old_size, moved;	/* buckets; moved: of the smaller table, how many are done */
 	size_t count;
 	uint64_t seed;
+	bool walking; /* inside map_walk: nothing is moved */
 };
 
 int map_init(struct map *m); /* -1: no memory */
