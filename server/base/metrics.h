@@ -18,11 +18,23 @@ struct metric {
 	size_t offset;	  /* of the uint64_t within the module's struct */
 };
 
-/* #define CONN_METRICS(X) X(conn_opened_total, COUNTER, "connections accepted") …
- * struct conn_metrics { METRICS_FIELDS(CONN_METRICS) };
- * static const struct metric table[] = { METRICS_TABLE(CONN_METRICS, struct conn_metrics) };   -- see metrics.c of a module */
-#define METRIC_FIELD(name, kind, text) uint64_t name;
-#define METRICS_FIELDS(TABLE)	       TABLE(METRIC_FIELD)
+/* In the module's header, the table and the struct:
+ *
+ *      #define CONN_METRICS(X)                                                 \
+ *              X(conn_opened_total, COUNTER, "connections accepted")           \
+ *              X(conn_open, GAUGE, "connections open now")
+ *      struct conn_metrics { METRICS_FIELDS(CONN_METRICS) };
+ *
+ * and in its .c the description, whose rows go to the registry as a struct metrics_module:
+ *
+ *      static const struct metric conn_table[] = { METRICS_TABLE(CONN_METRICS, struct conn_metrics) }; */
+#define METRIC_FIELD(field, kind, text) uint64_t field;
+#define METRICS_FIELDS(TABLE)		TABLE(METRIC_FIELD)
+
+/* The table calls X with three arguments and cannot hand the struct on. So what is given for X is the start of a row, up to the place
+ * where the field's name belongs, and the name of the macro that ends it: X(a, b, c) becomes {.offset = …->METRIC_ROW_END(a, b, c). */
+#define METRICS_TABLE(TABLE, type)	  TABLE({.offset = (size_t)&((type *)0)->METRIC_ROW_END)
+#define METRIC_ROW_END(field, kind_, text_) field, .name = #field, .kind = METRIC_##kind_, .text = text_},
 
 #define METRICS_MODULES_MAX 32
 
@@ -39,19 +51,23 @@ struct metrics {
 	size_t count;
 };
 
-/* Asserts that there is room (a programming error, not an input). */
+/* Asserts that there is room, that no name is there yet, and that counters and only they end in _total (programming errors, not input). */
 void metrics_add(struct metrics *m, const struct metrics_module *module);
 
 /* Calls `each` for every metric in the order of registration, refreshing each module first. */
 void metrics_walk(const struct metrics *m, void (*each)(void *owner, const struct metric *metric, uint64_t value), void *owner);
 
-/* ---- histogram of microseconds: log-linear, 16 steps an octave (at most 6 % off), 2 ns a record. */
+/* ---- histogram of microseconds: log-linear, 16 steps an octave (at most 6.25 % above the true value), 2 ns a record. Zeroed memory is an
+ * empty one. */
 #define HISTOGRAM_BUCKETS 640
 struct histogram {
 	uint64_t count, sum, max;
-	uint32_t bucket[HISTOGRAM_BUCKETS];
+	uint64_t bucket[HISTOGRAM_BUCKETS];
 };
 void histogram_record(struct histogram *h, uint64_t value);
-uint64_t histogram_quantile(const struct histogram *h, double q); /* upper edge of the bucket that holds the quantile; 0 when empty */
+
+/* Upper edge of the bucket that holds the quantile (0 <= q <= 1), never more than max; 0 when empty. Values from 2^43 on share the last
+ * bucket, whose edge is max. */
+uint64_t histogram_quantile(const struct histogram *h, double q);
 
 #endif

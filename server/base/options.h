@@ -26,6 +26,11 @@ enum option_type {
 
 #define OPTION_STRINGS_MAX 64
 
+#define OPTIONS_FILE_BYTES_MAX 1048576 /* a larger file is refused */
+#define OPTIONS_DEPTH_MAX      16      /* nesting within a file */
+#define OPTION_KEY_BYTES_MAX   128     /* a whole dotted key */
+#define OPTION_VALUE_BYTES_MAX 8192    /* one value */
+
 struct option_strings {
 	const char *items[OPTION_STRINGS_MAX];
 	size_t count;
