@@ -106,6 +106,12 @@ __attribute__((warn_unused_result)) int message_decode(struct message_decoder *d
 /* Appends the whole frame, prefix included; keys in the order of the table. False: over out's ceiling or no memory; out is as before. */
 __attribute__((warn_unused_result)) bool message_encode(struct buf *out, const struct message *m);
 
+/* A body alone, for those who store bodies and splice them into frames later. encode: appends the pairs without the map's header, and says
+ * how many; false: over out's ceiling or no memory, out is as before. decode: `body` is a whole map; as message_decode otherwise. */
+__attribute__((warn_unused_result)) bool message_encode_pairs(struct buf *out, const struct message *m, unsigned *ret_count);
+__attribute__((warn_unused_result)) int message_decode_body(struct message_decoder *d, enum proto_op op, struct slice body,
+							    struct message *ret, struct fault *fault);
+
 /* A msgpack packer that writes to a buf; *failed becomes true when an append did not fit. */
 struct buf_packer {
 	struct buf *out;

@@ -3,6 +3,7 @@
 #include "proto/message_internal.h"
 #include "proto/shape.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -287,4 +288,19 @@ int message_decode(struct message_decoder *d, struct slice frame, enum proto_fro
 		return fault_set(fault, ERR_PROTOCOL, "body", "the body must be a map and is %s",
 				 object_type_name(&part[3]));
 	return body_decode(spec, &part[3].via.map, ret, fault);
+}
+
+int message_decode_body(struct message_decoder *d, enum proto_op op, struct slice body, struct message *ret,
+			struct fault *fault)
+{
+	const struct op_spec *spec = op_spec_find(op);
+	msgpack_object o;
+
+	assert(spec != NULL);
+	*ret = (struct message){.op = op};
+	if (frame_unpack(d, body, &o, fault) < 0)
+		return -1;
+	if (o.type != MSGPACK_OBJECT_MAP)
+		return fault_set(fault, ERR_PROTOCOL, "body", "the body must be a map and is %s", object_type_name(&o));
+	return body_decode(spec, &o.via.map, ret, fault);
 }

@@ -56,31 +56,51 @@ static void field_pack(msgpack_packer *pk, const struct field_spec *f, const uin
 	}
 }
 
+static void pairs_pack(msgpack_packer *pk, const struct op_spec *op, const struct message *m)
+{
+	const uint8_t *body = (const uint8_t *)&m->hello;
+
+	for (uint64_t has = message_has_bits(op, m); has != 0; has &= has - 1) {
+		unsigned bit = (unsigned)__builtin_ctzll(has);
+
+		assert(bit < op->body->count);
+		field_pack(pk, &op->body->fields[bit], body);
+	}
+}
+
+bool message_encode_pairs(struct buf *out, const struct message *m, unsigned *ret_count)
+{
+	const struct op_spec *op = op_spec_find(m->op);
+	size_t start = out->n;
+	struct buf_packer p;
+
+	assert(op != NULL);
+	buf_packer_init(&p, out);
+	pairs_pack(&p.packer, op, m);
+	if (p.failed) {
+		out->n = start;
+		return false;
+	}
+	*ret_count = (unsigned)__builtin_popcountll(message_has_bits(op, m));
+	return true;
+}
+
 bool message_encode(struct buf *out, const struct message *m)
 {
 	const struct op_spec *op = op_spec_find(m->op);
-	const uint8_t *body = (const uint8_t *)&m->hello;
 	struct buf_packer p;
 	size_t start;
 
 	assert(op != NULL);
 	if (!frame_begin(out, &start))
 		return false;
-
-	uint64_t has = op->body->count > 0 ? m->hello.has : 0;
-
 	buf_packer_init(&p, out);
 	msgpack_pack_array(&p.packer, 4);
 	msgpack_pack_uint64(&p.packer, m->op);
 	msgpack_pack_uint64(&p.packer, m->id);
 	msgpack_pack_uint64(&p.packer, m->flags);
-	msgpack_pack_map(&p.packer, (size_t)__builtin_popcountll(has));
-	for (; has != 0; has &= has - 1) {
-		unsigned bit = (unsigned)__builtin_ctzll(has);
-
-		assert(bit < op->body->count);
-		field_pack(&p.packer, &op->body->fields[bit], body);
-	}
+	msgpack_pack_map(&p.packer, (size_t)__builtin_popcountll(message_has_bits(op, m)));
+	pairs_pack(&p.packer, op, m);
 	if (p.failed || out->n - start - PROTO_FRAME_PREFIX > UINT32_MAX) {
 		out->n = start;
 		return false;

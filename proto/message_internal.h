@@ -44,6 +44,12 @@ const struct op_spec *op_spec_find(uint64_t op);
 /* The name of a REQUEST key that is kept for what comes next; NULL: not one. */
 const char *request_key_reserved(uint64_t key);
 
+/* The bits of the keys that are there; none for a body without keys. */
+static inline uint64_t message_has_bits(const struct op_spec *op, const struct message *m)
+{
+	return op->body->count > 0 ? m->hello.has : 0;
+}
+
 /* Every body starts with its `has`; the union makes their addresses one. */
 static inline uint64_t *message_has(struct message *m) { return &m->hello.has; }
 
