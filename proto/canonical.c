@@ -90,11 +90,10 @@ static int entry_compare(const void *a, const void *b)
 	return key_compare(*(const msgpack_object_kv *const *)a, *(const msgpack_object_kv *const *)b);
 }
 
-/* The entries that count, in the order of their keys. -1: a key is not a string, not UTF-8 or stands twice. */
-static int map_order(struct canonical *c, const msgpack_object_map *m, const struct value_path *path, bool without_nil,
-		     const msgpack_object_kv **order, uint32_t *ret_count)
+/* The entries of a map in the order of their keys. -1: a key is not a string, not UTF-8 or stands twice. */
+static int map_order(struct canonical *c, const msgpack_object_map *m, const struct value_path *path,
+		     const msgpack_object_kv **order)
 {
-	uint32_t count = 0;
 	bool sorted = true;
 
 	for (uint32_t i = 0; i < m->size; i++) {
@@ -104,29 +103,38 @@ static int map_order(struct canonical *c, const msgpack_object_map *m, const str
 			return fault_set_path(c->fault, ERR_INVALID, path, "has a key that is not a string");
 		if (!slice_is_utf8(slice_of(kv->key.via.str.ptr, kv->key.via.str.size)))
 			return fault_set_path(c->fault, ERR_INVALID, path, "has a key that is not well-formed UTF-8");
-		if (without_nil && kv->val.type == MSGPACK_OBJECT_NIL)
-			continue;
-		sorted = sorted && (count == 0 || key_compare(order[count - 1], kv) < 0);
-		order[count++] = kv;
+		sorted = sorted && (i == 0 || key_compare(order[i - 1], kv) < 0);
+		order[i] = kv;
 	}
-	if (!sorted)
-		qsort(order, count, sizeof(*order), entry_compare);
-	for (uint32_t i = 1; i < count && !sorted; i++) {
+	if (sorted)
+		return 0;
+	qsort(order, m->size, sizeof(*order), entry_compare);
+	for (uint32_t i = 1; i < m->size; i++) {
 		const msgpack_object_str *key = &order[i]->key.via.str;
-		const struct value_path twice = {.up = path, .key = slice_of(key->ptr, key->size)};
+		const struct value_path twice = {.up = path, .key = slice_of(key->size > 0 ? key->ptr : "", key->size)};
 
 		if (key_compare(order[i - 1], order[i]) == 0)
 			return fault_set_path(c->fault, ERR_INVALID, &twice, "is given twice");
 	}
-	*ret_count = count;
 	return 0;
+}
+
+static uint32_t without_nil_entries(const msgpack_object_kv **order, uint32_t count)
+{
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (order[i]->val.type != MSGPACK_OBJECT_NIL)
+			order[kept++] = order[i];
+	}
+	return kept;
 }
 
 static int map_append(struct canonical *c, const msgpack_object_map *m, const struct value_path *path, unsigned depth,
 		      bool without_nil)
 {
 	const msgpack_object_kv *on_stack[ORDER_ON_STACK], **order = on_stack;
-	uint32_t count = 0;
+	uint32_t count = m->size;
 	int rc;
 
 	if (m->size > ORDER_ON_STACK) {
@@ -134,7 +142,9 @@ static int map_append(struct canonical *c, const msgpack_object_map *m, const st
 		if (order == NULL)
 			return fault_set_path(c->fault, ERR_NO_MEMORY, path, "needs memory that is not there");
 	}
-	rc = map_order(c, m, path, without_nil, order, &count);
+	rc = map_order(c, m, path, order);
+	if (rc == 0 && without_nil)
+		count = without_nil_entries(order, count);
 	if (rc == 0)
 		msgpack_pack_map(&c->p.packer, count);
 	for (uint32_t i = 0; rc == 0 && i < count; i++) {

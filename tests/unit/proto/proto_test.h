@@ -12,8 +12,8 @@
 
 #include "proto/message.h"
 
-#define COUNT(a)      (sizeof(a) / sizeof((a)[0]))
-#define BYTES(s)      slice_of(s, sizeof(s) - 1) /* of a literal, which may hold zeros */
+#define COUNT(a)       (sizeof(a) / sizeof((a)[0]))
+#define BYTES(s)       slice_of(s, sizeof(s) - 1) /* of a literal, which may hold zeros */
 #define TEST_BYTES_MAX (64u << 20)
 
 static inline void put(struct buf *b, struct slice s) { assert_true(buf_append(b, s.p, s.n)); }

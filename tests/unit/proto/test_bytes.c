@@ -40,7 +40,8 @@ static void utf8_agrees_with_its_definition_on_all_short_strings(void **state)
 
 	for (unsigned head = 0; head < 0x10000; head++) {
 		for (size_t t = 0; t < COUNT(tails) * COUNT(tails); t++) {
-			const uint8_t s[] = {(uint8_t)(head >> 8), (uint8_t)head, tails[t / COUNT(tails)], tails[t % COUNT(tails)]};
+			const uint8_t s[] = {(uint8_t)(head >> 8), (uint8_t)head, tails[t / COUNT(tails)],
+					     tails[t % COUNT(tails)]};
 
 			for (size_t n = 1; n <= sizeof(s); n++) {
 				if (slice_is_utf8(slice_of(s, n)) != utf8_slow(s, n))

@@ -1,4 +1,5 @@
-/* frame: cutting a stream at every byte, sizes around the limit, and what can be told of a frame that is not decoded. */
+/* frame: cutting a stream at every byte, sizes around the limit, and what can be told of a frame that is not decoded.
+ */
 #include "tests/unit/proto/proto_test.h"
 
 #include "proto/frame.h"
@@ -117,7 +118,8 @@ static void peek_reads_every_integer_form_and_array_header(void **state)
 
 static void peek_refuses_what_is_no_frame(void **state)
 {
-	static const char *const rows[] = {"80", "c0", "90", "94 a0 07", "94 10 ff", "94 10 d0ff", "94 10 c3", "94 ff 07"};
+	static const char *const rows[] = {"80",       "c0",	     "90",	 "94 a0 07",
+					   "94 10 ff", "94 10 d0ff", "94 10 c3", "94 ff 07"};
 	(void)state;
 
 	for (size_t i = 0; i < COUNT(rows); i++) {
@@ -147,7 +149,11 @@ static void frames_are_written_one_behind_the_other(void **state)
 	b.n += 0x10203;
 	frame_end(&b, second);
 	assert_int_equal(second, 8);
-	assert_memory_equal(b.p, "\xCE\0\0\0\x03" "abc" "\xCE\x00\x01\x02\x03", 13);
+	assert_memory_equal(b.p,
+			    "\xCE\0\0\0\x03"
+			    "abc"
+			    "\xCE\x00\x01\x02\x03",
+			    13);
 	buf_free(&b);
 }
 
