@@ -18,11 +18,12 @@
 #include "proto/bytes.h"
 #include "server/base/loop.h"
 
-#define LOG_RETRY_US	    20000
-#define LOG_CLOSE_MS	    100
-#define LOG_QUOTE_BYTES_MAX 512
-#define LOG_QUOTES	    4
-#define LOG_CUT		    "…"
+#define LOG_RETRY_US	      20000
+#define LOG_CLOSE_MS	      100
+#define LOG_QUOTE_BYTES_MAX   512
+#define LOG_QUOTES	      4
+#define LOG_DROPPED_BYTES_MAX 128 /* of a log.dropped line */
+#define LOG_CUT		      "…"
 
 _Static_assert(LOG_LINE_BYTES_MAX <= PIPE_BUF, "a write takes whole lines");
 
@@ -118,7 +119,7 @@ static size_t log_print_line(char *to, enum log_level level, const char *event, 
 
 /* ---- the ring */
 
-static void log_ring_copy_in(const char *line, size_t n)
+static void log_ring_append(const char *line, size_t n)
 {
 	size_t tail = (log_state.head + log_state.used) % LOG_RING_BYTES;
 	size_t first = n < LOG_RING_BYTES - tail ? n : LOG_RING_BYTES - tail;
@@ -158,15 +159,6 @@ static void log_ring_drop(void)
 	log_count_dropped(lines);
 }
 
-/* False: it does not fit. */
-static bool log_ring_append(const char *line, size_t n)
-{
-	if (log_state.used + n > LOG_RING_BYTES)
-		return false;
-	log_ring_copy_in(line, n);
-	return true;
-}
-
 __attribute__((format(printf, 3, 4))) static size_t log_print(char *to, const char *event, const char *fmt, ...)
 {
 	va_list args;
@@ -178,25 +170,29 @@ __attribute__((format(printf, 3, 4))) static size_t log_print(char *to, const ch
 	return n;
 }
 
-static void log_say_dropped(void)
+/* Only when a line of n bytes fits behind it: else a full ring would be told of its own fullness, one lost line at a
+ * time. */
+static void log_say_dropped(size_t n_behind)
 {
 	char line[LOG_LINE_BYTES_MAX + 1];
 	size_t n;
 
-	if (log_state.dropped_unsaid == 0)
+	if (log_state.dropped_unsaid == 0 || log_state.used + LOG_DROPPED_BYTES_MAX + n_behind > LOG_RING_BYTES)
 		return;
 	n = log_print(line, "log.dropped", "lines=%llu total=%llu", (unsigned long long)log_state.dropped_unsaid,
 		      (unsigned long long)log_state.dropped);
-	if (log_ring_append(line, n))
-		log_state.dropped_unsaid = 0;
+	assert(n <= LOG_DROPPED_BYTES_MAX);
+	log_ring_append(line, n);
+	log_state.dropped_unsaid = 0;
 }
 
 /* ---- to the descriptor */
 
 static void log_on_retry(struct deadline *d);
 
-/* Writes what the descriptor takes; waits at most timeout_ms for room before each write. */
-static void log_write_ring(int timeout_ms)
+/* Writes what the descriptor takes; waits at most timeout_ms for room before each write. False: the descriptor is gone.
+ */
+static bool log_write_ring(int timeout_ms)
 {
 	char chunk[PIPE_BUF];
 
@@ -205,25 +201,27 @@ static void log_write_ring(int timeout_ms)
 		ssize_t n = -1;
 
 		if (room == LOG_STALLED)
-			return;
+			return true;
 		errno = 0;
 		if (room == LOG_ROOM)
 			n = write(log_state.fd, chunk, log_ring_peek(chunk));
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			return;
+			return true;
 		if (n <= 0) {
 			log_ring_drop();
-			return;
+			return false;
 		}
 		log_ring_consume((size_t)n);
 	}
+	return true;
 }
 
 static void log_flush(void)
 {
-	log_write_ring(0);
-	log_say_dropped();
-	log_write_ring(0);
+	if (log_write_ring(0) && log_state.dropped_unsaid > 0 && log_state.used == 0) {
+		log_say_dropped(0);
+		log_write_ring(0);
+	}
 	if (log_state.used == 0)
 		loop_disarm(log_state.loop, &log_state.retry);
 	else if (!log_state.retry.armed)
@@ -279,7 +277,7 @@ void log_close(void)
 
 	if (log_state.loop == NULL)
 		return;
-	log_say_dropped();
+	log_say_dropped(0);
 	/* Real time: a scenario's clock stands still here. */
 	while (log_state.used > 0 && (now_ms = log_clock_ms()) < end_ms)
 		log_write_ring((int)(end_ms - now_ms));
@@ -311,8 +309,10 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
 		log_write_straight(line, n);
 		return;
 	}
-	log_say_dropped();
-	if (log_state.dropped_unsaid > 0 || !log_ring_append(line, n))
+	log_say_dropped(n);
+	if (log_state.dropped_unsaid == 0 && log_state.used + n <= LOG_RING_BYTES)
+		log_ring_append(line, n);
+	else
 		log_count_dropped(1);
 	if (level == LOG_ERROR)
 		log_flush();

@@ -4,7 +4,10 @@
  *
  * Lines go into a ring of LOG_RING_BYTES and from there to the descriptor as far as it takes them without waiting (poll before each write
  * of at most PIPE_BUF bytes; a regular file is always ready). When the ring is full, lines are dropped and counted, and the next line that
- * fits says how many: the reader stalls, no client waits. Secrets, prompts and answers are never logged. */
+ * fits says how many: the reader stalls, no client waits. Secrets, prompts and answers are never logged.
+ *
+ * Only from the loop's thread. While lines wait for a stalled reader a deadline is armed, which keeps loop_run from returning by itself:
+ * whoever shuts down by running the loop empty calls log_close first (lines then go to standard error, also without waiting). */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
