@@ -1,7 +1,9 @@
-/* metrics: modules describe their numbers in a table beside the code that counts them; the registry only knows where they are.
+/* metrics: modules describe their numbers in a table beside the code that counts them; the registry only knows where
+ * they are.
  *
- * Each module has an X-macro table, X(name, kind, text), from which come a struct of uint64_t counters and its description. Counting is a
- * plain increment on the module's own struct. STATS, `--describe metrics` and the metrics reference all walk the registry. */
+ * Each module has an X-macro table, X(name, kind, text), from which come a struct of uint64_t counters and its
+ * description. Counting is a plain increment on the module's own struct. STATS, `--describe metrics` and the metrics
+ * reference all walk the registry. */
 #ifndef BASE_METRICS_H
 #define BASE_METRICS_H
 
@@ -9,7 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
+enum metric_kind {
+	METRIC_COUNTER,
+	METRIC_GAUGE
+};
 
 struct metric {
 	const char *name; /* "engine_hits_exact_total"; counters end in _total; units last */
@@ -31,17 +36,20 @@ struct metric {
 #define METRIC_FIELD(field, kind, text) uint64_t field;
 #define METRICS_FIELDS(TABLE)		TABLE(METRIC_FIELD)
 
-/* The table calls X with three arguments and cannot hand the struct on. So what is given for X is the start of a row, up to the place
- * where the field's name belongs, and the name of the macro that ends it: X(a, b, c) becomes {.offset = …->METRIC_ROW_END(a, b, c). */
-#define METRICS_TABLE(TABLE, type)	  TABLE({.offset = (size_t)&((type *)0)->METRIC_ROW_END)
+/* The table calls X with three arguments and cannot hand the struct on. So what is given for X is the start of a row,
+ * up to where the field's name belongs, followed by the macro that ends it: X(a, KIND, "text") becomes
+ * {.offset = (size_t)&((type *)0)->METRIC_ROW_END(a, KIND, "text"). */
+/* clang-format off */
+#define METRICS_TABLE(TABLE, type)	    TABLE({.offset = (size_t)&((type *)0)->METRIC_ROW_END)
 #define METRIC_ROW_END(field, kind_, text_) field, .name = #field, .kind = METRIC_##kind_, .text = text_},
+/* clang-format on */
 
 #define METRICS_MODULES_MAX 32
 
 struct metrics_module {
 	const struct metric *table;
 	size_t count;
-	const void *values;			   /* (borrowed) the module's struct; NULL when only describing */
+	const void *values;			    /* (borrowed) the module's struct; NULL when only describing */
 	void (*refresh)(void *owner, void *values); /* fills gauges just before they are read; may be NULL */
 	void *owner;
 };
@@ -51,14 +59,16 @@ struct metrics {
 	size_t count;
 };
 
-/* Asserts that there is room, that no name is there yet, and that counters and only they end in _total (programming errors, not input). */
+/* Asserts that there is room, that no name is there yet, and that counters and only they end in _total (programming
+ * errors, not input). */
 void metrics_add(struct metrics *m, const struct metrics_module *module);
 
 /* Calls `each` for every metric in the order of registration, refreshing each module first. */
-void metrics_walk(const struct metrics *m, void (*each)(void *owner, const struct metric *metric, uint64_t value), void *owner);
+void metrics_walk(const struct metrics *m, void (*each)(void *owner, const struct metric *metric, uint64_t value),
+		  void *owner);
 
-/* ---- histogram of microseconds: log-linear, 16 steps an octave (at most 6.25 % above the true value), 2 ns a record. Zeroed memory is an
- * empty one. */
+/* ---- histogram of microseconds: log-linear, 16 steps an octave (at most 6.25 % above the true value), 2 ns a record.
+ * Zeroed memory is an empty one. */
 #define HISTOGRAM_BUCKETS 640
 struct histogram {
 	uint64_t count, sum, max;
@@ -66,8 +76,8 @@ struct histogram {
 };
 void histogram_record(struct histogram *h, uint64_t value);
 
-/* Upper edge of the bucket that holds the quantile (0 <= q <= 1), never more than max; 0 when empty. Values from 2^43 on share the last
- * bucket, whose edge is max. */
+/* Upper edge of the bucket that holds the quantile (0 <= q <= 1), never more than max; 0 when empty. Values from
+ * 31 << 38 on (98 days) share the last bucket, whose edge is max. */
 uint64_t histogram_quantile(const struct histogram *h, double q);
 
 #endif

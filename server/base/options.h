@@ -1,8 +1,14 @@
-/* options: configuration from tables. Each module describes its options beside the code that uses them; YAML files, `--set`, defaults,
- * checks, line numbers in errors, the sample configuration and the reference all come from these tables.
+/* options: configuration from tables. Each module describes its options beside the code that uses them; YAML files,
+ * `--set`, defaults, checks, line numbers in errors, the sample configuration and the reference all come from these
+ * tables.
  *
- * A YAML file is flattened to dotted keys (`upstreams[0].base_url`), and each goes the same way as `--set key=value`. An error names the key,
- * the file and line (or "--set"), what is wrong, what is allowed, and for an unknown key the nearest known one.
+ * A YAML file is flattened to dotted keys (`upstreams[0].base_url`), and each goes the same way as `--set key=value`.
+ * An error names the key, the file and line (or "--set"), what is wrong, what is allowed, and for an unknown key the
+ * nearest known one.
+ *
+ * `null` and `~`, and a key with nothing behind it in a file, stand for the default. A list in a file or a `--set` of a
+ * whole list replaces what was there; `--set upstreams[0].x=…` changes one item or adds the next. Nothing in a value is
+ * expanded, neither `~/` nor `$HOME`.
  *
  * Values live in the modules' own structs; strings belong to the `struct options` and live as long as it does. */
 #ifndef BASE_OPTIONS_H
@@ -39,22 +45,23 @@ struct option_strings {
 struct option {
 	const char *name; /* last part of the key: "limit" of memory.limit */
 	enum option_type type;
-	size_t offset;		     /* of the field within the group's struct */
-	const char *fallback;	     /* default, in the same form as in a file; NULL: none */
-	uint64_t min, max;	     /* UINT, BYTES, DURATION (ms), F64; both 0: any */
-	const char *const *choices;  /* CHOICE: names, NULL at the end */
-	bool required;		     /* in items of a list: must be given */
-	const char *text;	     /* one line of help, with the unit where it is not the type's */
+	size_t offset;		    /* of the field within the group's struct */
+	const char *fallback;	    /* default, in the same form as in a file; NULL: none */
+	uint64_t min, max;	    /* UINT, BYTES, DURATION (ms), F64; both 0: any; max 0: no upper bound */
+	const char *const *choices; /* CHOICE: names, NULL at the end */
+	bool required;		    /* in items of a list: must be given */
+	const char *text;	    /* one line of help, with the unit where it is not the type's */
 };
 
-/* A group of options under one prefix; with item_bytes it is a list of such groups: prefix[0].name, prefix[1].name, … */
+/* A group of options under one prefix; with item_bytes it is a list of such groups: prefix[0].name, prefix[1].name, …
+ */
 struct option_group {
 	const char *prefix; /* "store"; "" for keys without one (listen, default_model) */
 	const struct option *options;
 	size_t count;
-	void *base;	   /* (borrowed) the struct, or the array of structs for a list */
-	size_t item_bytes; /* list: size of one struct; else 0 */
-	size_t item_max;   /* list: places in the array */
+	void *base;	    /* (borrowed) the struct, or the array of structs for a list */
+	size_t item_bytes;  /* list: size of one struct; else 0 */
+	size_t item_max;    /* list: places in the array */
 	size_t *item_count; /* list: (borrowed) how many are in use */
 };
 
@@ -62,16 +69,22 @@ struct option_group {
 
 struct options; /* groups and the memory of strings */
 
-struct options *options_new(void);	  /* NULL: no memory */
-void options_free(struct options *o);	  /* accepts NULL; strings die with it */
-void options_add_group(struct options *o, const struct option_group *g); /* sets the fields to their defaults; asserts that they parse */
+struct options *options_new(void);    /* NULL: no memory */
+void options_free(struct options *o); /* accepts NULL; strings die with it */
 
-/* All return 0, or -1 with a sentence in error (always terminated): `promptcached.yaml:12: memory.limt: unknown key; did you mean
- * memory.limit?` Nothing stays half-set that matters: a caller that gets -1 throws the configuration away. */
-__attribute__((warn_unused_result)) int options_load_file(struct options *o, const char *path, char *error, size_t error_bytes);
-__attribute__((warn_unused_result)) int options_load_text(struct options *o, const char *name, const char *text, size_t n, char *error,
+/* Sets the fields to their defaults, a list to no items (its places are used as scratch here). Asserts that defaults
+ * parse and that no key has two meanings. No memory is told by the next call that can fail. */
+void options_add_group(struct options *o, const struct option_group *g);
+
+/* All return 0, or -1 with a sentence in error (always terminated): `promptcached.yaml:12: memory.limt: unknown key;
+ * did you mean memory.limit?` Nothing stays half-set that matters: a caller that gets -1 throws the configuration away.
+ */
+__attribute__((warn_unused_result)) int options_load_file(struct options *o, const char *path, char *error,
 							  size_t error_bytes);
-__attribute__((warn_unused_result)) int options_set(struct options *o, const char *assignment, char *error, size_t error_bytes);
+__attribute__((warn_unused_result)) int options_load_text(struct options *o, const char *name, const char *text,
+							  size_t n, char *error, size_t error_bytes);
+__attribute__((warn_unused_result)) int options_set(struct options *o, const char *assignment, char *error,
+						    size_t error_bytes);
 
 /* After all files and sets: required fields of list items. */
 __attribute__((warn_unused_result)) int options_finish(struct options *o, char *error, size_t error_bytes);

@@ -11,16 +11,13 @@
 
 #include <string.h>
 
-/* True where YAML would read the text as something else than itself, here or within [a, b]. */
+/* True where YAML might read the text as something else than itself, here or within [a, b]. */
 static bool needs_quotes(const char *text)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+<>";
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+-";
 	const struct option_scalar s = {text, strlen(text), false};
 
-	return s.n == 0 || option_scalar_is_null(&s) || text[strspn(text, "-_")] == '\0' || text[0] == '-' ||
-	       text[0] == '>' ||
-	       strspn(text + 1, "-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/+<>") != s.n - 1 ||
-	       strchr(plain, text[0]) == NULL;
+	return s.n == 0 || text[0] == '-' || text[strspn(text, plain)] != '\0' || option_scalar_is_null(&s);
 }
 
 static void put_text(FILE *out, const char *p, size_t n)
@@ -86,27 +83,29 @@ static void put_placeholder(FILE *out, const struct option *opt)
 	}
 }
 
-static void describe_option(FILE *out, const struct option *opt, const char *indent, const char *dash)
+/* indent: of the text; lead: what stands before the key, "  - " for the first one of an item. */
+static void describe_option(FILE *out, const struct option *opt, const char *indent, const char *lead)
 {
 	char words[OPTION_WORDS_BYTES];
 
-	fprintf(out, "%s%s# %s\n", indent, dash[0] != '\0' ? "  " : "", opt->text);
 	option_words_type(opt, words);
-	fprintf(out, "%s# %s", indent, words);
+	fprintf(out, "%s# %s\n%s# %s", indent, opt->text, indent, words);
 	if (option_words_range(opt, words))
 		fprintf(out, ", %s", words);
-	fprintf(out, "; %s%s\n", opt->required ? "must be given" : "default: ",
-		opt->required ? "" : (opt->fallback != NULL ? opt->fallback : "none"));
+	if (opt->required)
+		fputs("; must be given\n", out);
+	else
+		fprintf(out, "; default: %s\n", opt->fallback != NULL ? opt->fallback : "none");
 
-	fprintf(out, "#%s%s%s:", indent, dash, opt->name);
+	fprintf(out, "#%s%s:", lead, opt->name);
 	if (opt->fallback != NULL || opt->required)
 		fputc(' ', out);
-	if (opt->fallback == NULL && opt->required)
-		put_placeholder(out, opt);
-	else if (opt->fallback != NULL && opt->type == OPTION_STRINGS)
+	if (opt->fallback != NULL && opt->type == OPTION_STRINGS)
 		put_list(out, opt->fallback);
 	else if (opt->fallback != NULL)
 		put_text(out, opt->fallback, strlen(opt->fallback));
+	else if (opt->required)
+		put_placeholder(out, opt);
 	fputc('\n', out);
 }
 
@@ -114,12 +113,8 @@ static void describe_group(FILE *out, const struct option_group *g)
 {
 	const char *indent = g->prefix[0] == '\0' ? "" : g->item_bytes > 0 ? "    " : "  ";
 
-	for (size_t i = 0; i < g->count; i++) {
-		if (i == 0 && g->item_bytes > 0)
-			describe_option(out, &g->options[i], "  ", "- ");
-		else
-			describe_option(out, &g->options[i], indent, "");
-	}
+	for (size_t i = 0; i < g->count; i++)
+		describe_option(out, &g->options[i], indent, g->item_bytes > 0 && i == 0 ? "  - " : indent);
 }
 
 /* Groups that share a prefix come together below the first of them: a key may stand in a file only once. */

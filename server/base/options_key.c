@@ -152,7 +152,10 @@ static const char *last_part(const char *key)
 static unsigned nearness(const char *pattern, const char *known)
 {
 	unsigned whole = edit_distance(pattern, known);
+	size_t n = strlen(known);
 
+	if (strncmp(pattern, known, n) == 0 && pattern[n] == '.') /* the section above it is no news */
+		return 0;
 	if (whole <= 1 + strlen(pattern) / 4)
 		return 1 + whole;
 	if (strcmp(last_part(pattern), last_part(known)) == 0)

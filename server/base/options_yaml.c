@@ -40,6 +40,7 @@ struct walk {
 	struct option_report report;
 	char origin[512];
 	size_t line;
+	size_t key_line; /* of the last key: a collection begins in a line further down */
 	struct frame frames[OPTIONS_DEPTH_MAX];
 	size_t depth;
 	size_t documents;
@@ -111,6 +112,7 @@ static int on_key(struct walk *w, const char *p, size_t n)
 	if (key_once(w) < 0)
 		return -1;
 	w->frames[w->depth - 1].wants_value = true;
+	w->key_line = w->line;
 	return 0;
 }
 
@@ -155,6 +157,8 @@ static int fail_collection(struct walk *w, const struct option_key *k, const cha
 	const struct option_group *g = &w->o->groups[k->group];
 	char words[OPTION_WORDS_BYTES];
 
+	if (w->depth > 0 && !w->frames[w->depth - 1].sequence)
+		walk_at(w, w->key_line);
 	switch (k->kind) {
 	case OPTION_KEY_OPTION:
 		option_words_type(&g->options[k->option], words);
