@@ -16,7 +16,7 @@
 enum answer_state { ANSWER_GROWING, ANSWER_COMPLETE, ANSWER_FAILED };
 
 struct answer_block {
-	STAILQ_ENTRY(answer_block) link;
+	TAILQ_ENTRY(answer_block) link;
 	uint32_t refs;
 	uint32_t used, size;
 	uint8_t bytes[];
@@ -32,7 +32,7 @@ struct answer_segment {
 struct answer {
 	uint32_t refs;
 	enum answer_state state;
-	STAILQ_HEAD(, answer_block) blocks;
+	TAILQ_HEAD(answer_blocks, answer_block) blocks;
 	struct answer_segment *segments;
 	uint32_t segments_count, segments_size;
 	uint32_t bytes; /* in all blocks */

@@ -31,6 +31,7 @@ struct entry_parts {
 	uint64_t policy_revision;
 	uint64_t saves_nusd; /* what one hit saves, in 1e-9 dollars */
 	uint64_t saves_us;   /* and in time */
+	uint64_t saves_tokens; /* and in tokens */
 	const struct tag *tags;
 	size_t tags_count;
 	struct slice payload;
@@ -42,7 +43,7 @@ struct entry {
 	uint32_t refs;
 	uint8_t queue, hits; /* the memory tier's */
 	bool in_memory;	     /* the memory tier holds a reference */
-	uint64_t begun, stored_us, expires_us, policy_revision, saves_nusd, saves_us;
+	uint64_t begun, stored_us, expires_us, policy_revision, saves_nusd, saves_us, saves_tokens;
 	uint32_t tags_count, payload_bytes;
 	struct tag tags[]; /* tags_count of them, then the payload */
 };
