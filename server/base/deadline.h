@@ -1,7 +1,8 @@
 /* deadline: all points in time that anybody waits for, in one intrusive heap.
  *
- * One structure for every timer of the process, so that arming one costs no system call and no allocation and can never fail.
- * Pure: time comes in as an argument (microseconds, monotonic). The loop owns one `struct deadlines` and asks it what is due. */
+ * One structure for every timer of the process, so that arming one costs no system call and no allocation and can never
+ * fail. Pure: time comes in as an argument (microseconds, monotonic). The loop owns one `struct deadlines` and asks it
+ * what is due. */
 #ifndef BASE_DEADLINE_H
 #define BASE_DEADLINE_H
 
@@ -9,7 +10,8 @@
 #include <stdint.h>
 
 struct deadline;
-typedef void (*deadline_cb)(struct deadline *d); /* the deadline is no longer armed when it is called, and may be armed again in it */
+typedef void (*deadline_cb)(
+	struct deadline *d); /* the deadline is no longer armed when it is called, and may be armed again in it */
 
 /* Embedded in whoever waits; zeroed memory is a deadline that is not armed. */
 struct deadline {
@@ -31,7 +33,8 @@ void deadlines_disarm(struct deadlines *h, struct deadline *d); /* accepts one t
 /* UINT64_MAX when nothing is armed. */
 uint64_t deadlines_next_us(const struct deadlines *h);
 
-/* Takes the earliest one that is due at now_us out of the heap; NULL when none is. Equal times come in no particular order. */
+/* Takes the earliest one that is due at now_us out of the heap; NULL when none is. Equal times come in no particular
+ * order. */
 struct deadline *deadlines_take_due(struct deadlines *h, uint64_t now_us);
 
 #endif

@@ -1,11 +1,11 @@
-/* loop: the one event loop: its clock, its deadlines, its deferred tasks, its pool. A door to the world: scenarios link loop_sim.c
- * (tests/sim) behind the same header, and time becomes virtual.
+/* loop: the one event loop: its clock, its deadlines, its deferred tasks, its pool. A door to the world: scenarios link
+ * loop_sim.c (tests/sim) behind the same header, and time becomes virtual.
  *
  *      poll for I/O ──> callbacks ──> deferred tasks ──> due deadlines ──> deferred tasks ──> poll …
  *
- * Deferred tasks are how "later, but in this turn" is said: results that must not come before the call that started them has returned,
- * frees that must not happen inside one's own call stack, one write per connection and turn. A task deferred by a running task runs in the
- * next round, and the loop does not sleep before. */
+ * Deferred tasks are how "later, but in this turn" is said: results that must not come before the call that started
+ * them has returned, frees that must not happen inside one's own call stack, one write per connection and turn. A task
+ * deferred by a running task runs in the next round, and the loop does not sleep before. */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
 
@@ -18,7 +18,8 @@
 struct loop;
 struct uv_loop_s;
 
-/* Deadlines fired in one round; the rest of a crowd that is due together waits for the next, so that I/O comes in between. */
+/* Deadlines fired in one round; the rest of a crowd that is due together waits for the next, so that I/O comes in
+ * between. */
 #define LOOP_DEADLINES_PER_ROUND_MAX 256
 
 /* NULL: no memory or no descriptors. */
@@ -42,16 +43,19 @@ struct loop_task {
 	TAILQ_ENTRY(loop_task) link;
 	bool queued;
 };
-void loop_defer(struct loop *l, struct loop_task *t, void (*run)(struct loop_task *t)); /* one that is queued stays where it is */
-void loop_undefer(struct loop *l, struct loop_task *t);					/* accepts one that is not queued */
+void loop_defer(struct loop *l, struct loop_task *t,
+		void (*run)(struct loop_task *t));	/* one that is queued stays where it is */
+void loop_undefer(struct loop *l, struct loop_task *t); /* accepts one that is not queued */
 
 /* ---- deadlines */
-void loop_arm(struct loop *l, struct deadline *d, uint64_t after_us, deadline_cb cb); /* from loop_now_us; moves one that is armed */
+void loop_arm(struct loop *l, struct deadline *d, uint64_t after_us,
+	      deadline_cb cb); /* from loop_now_us; moves one that is armed */
 void loop_disarm(struct loop *l, struct deadline *d);
 
 /* ---- pool: blocking disk work and long parsing, on libuv's threads.
- * `work` runs on a pool thread and touches only what hangs on the job; `done` comes on the loop, exactly once, never before submit has
- * returned, also when the loop is stopping. The job's memory belongs to the caller and stays until `done`. */
+ * `work` runs on a pool thread and touches only what hangs on the job; `done` comes on the loop, exactly once, never
+ * before submit has returned, also when the loop is stopping. The job's memory belongs to the caller and stays until
+ * `done`. */
 struct pool_job {
 	void (*work)(struct pool_job *job);
 	void (*done)(struct pool_job *job);
@@ -68,7 +72,7 @@ struct loop_counters {
 	uint64_t turn_max_us;	 /* longest turn, without the time spent waiting in poll */
 	uint64_t turns_over_1ms; /* turns that held the loop longer than a millisecond */
 	uint64_t turns_over_10ms;
-	uint64_t deadlines;   /* armed now */
+	uint64_t deadlines;    /* armed now */
 	uint64_t jobs_running; /* submitted, not done */
 };
 void loop_counters(const struct loop *l, struct loop_counters *ret);

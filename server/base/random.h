@@ -7,7 +7,9 @@
 
 void random_bytes(void *p, size_t n); /* aborts if the kernel gives none: nothing secret may be built on less */
 
-struct random_state { uint64_t s[2]; };
+struct random_state {
+	uint64_t s[2];
+};
 void random_seed(struct random_state *r, uint64_t seed);
 uint64_t random_next(struct random_state *r);
 uint64_t random_below(struct random_state *r, uint64_t bound); /* bound > 0 */
