@@ -9,7 +9,7 @@
 #include "utf8.h"
 
 #define ECHO_BYTES_MAX	 200u /* of the question in the answer */
-#define BYTES_PER_TOKEN	 4u
+#define BYTES_PER_TOKEN	 4
 #define FILLER_SENTENCES 3u
 
 static const char *const sentences[] = {
@@ -161,7 +161,7 @@ void answer_init(struct answer *a, const struct chat_request *q, const struct bu
 	size_t bytes;
 
 	*a = (struct answer){.created = (int64_t)time(NULL)};
-	buffer_init(&a->text, SETTINGS_ANSWER_BYTES_MAX * 2);
+	buffer_init(&a->text, (size_t)SETTINGS_ANSWER_BYTES_MAX * 2);
 	buffer_init(&a->reasoning, 4096);
 	(void)snprintf(a->id, sizeof(a->id), "chatcmpl-%08llx%016llx", (unsigned long long)++serial,
 		       (unsigned long long)random_next(&random));

@@ -72,19 +72,20 @@ void buffer_byte(struct buffer *b, char byte) { buffer_append(b, &byte, 1); }
 
 void buffer_printf(struct buffer *b, const char *format, ...)
 {
-	va_list args, again;
+	va_list args;
 	int length;
 
 	va_start(args, format);
-	va_copy(again, args);
+
 	length = vsnprintf(NULL, 0, format, args);
 	va_end(args);
 	assert(length >= 0);
-	if (buffer_reserve(b, (size_t)length)) {
-		(void)vsnprintf(b->data + b->length, (size_t)length + 1, format, again);
-		b->length += (size_t)length;
-	}
-	va_end(again);
+	if (!buffer_reserve(b, (size_t)length))
+		return;
+	va_start(args, format);
+	(void)vsnprintf(b->data + b->length, (size_t)length + 1, format, args);
+	va_end(args);
+	b->length += (size_t)length;
 }
 
 static void buffer_json_escape(struct buffer *b, unsigned char byte)

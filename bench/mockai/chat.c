@@ -43,6 +43,7 @@ static bool chat_play(struct provider *p, const struct request *r, const struct 
 		s->latency_ms = latency_sample_ms(&settings.latency, &p->random);
 		s->first_byte_ms = latency_sample_ms(&settings.first_byte, &p->random);
 		s->pace = settings.pace;
+		s->hold = &p->settings.hold;
 		answer_init(&answer, q, &question, &settings, &faults);
 		chat_write(s, &reply, &p->stats);
 		answer_free(&answer);

@@ -40,8 +40,7 @@ static char filler_block[FILLER_BLOCK_BYTES];
 static void connection_move(struct connection *c, enum connection_state to)
 {
 	assert(c->state != CONNECTION_CLOSING && (moves[c->state] & 1u << to) != 0);
-	c->all->held_count += (size_t)(to == CONNECTION_HELD);
-	c->all->held_count -= (size_t)(c->state == CONNECTION_HELD);
+
 	c->state = to;
 }
 
@@ -226,24 +225,40 @@ static void connection_finish(struct connection *c)
 		connection_close(c, ending == SCRIPT_RESET);
 }
 
+/* Does what is due. False: nothing is, before `due_ms`. */
+static bool connection_advance(struct connection *c, double now)
+{
+	struct script *s = &c->script;
+	size_t end;
+
+	if (c->sent == 0 && c->due_ms > now)
+		return false; /* also before an end without a byte */
+	if (c->filler_left > 0 && c->step_next == s->filler_at) {
+		connection_send_filler(c);
+	} else if (c->step_next == s->step_count) {
+		connection_finish(c);
+	} else {
+		end = connection_due_end(c, now);
+		if (end == c->sent)
+			return false;
+		connection_send(c, end);
+	}
+	return true;
+}
+
+static bool connection_is_held(const struct connection *c)
+{
+	return c->sent == 0 && c->script.hold != NULL && *c->script.hold;
+}
+
 /* One move of the script. */
 static void connection_play(struct connection *c)
 {
-	struct script *s = &c->script;
 	double now = (double)uv_now(c->all->loop);
-	size_t end;
 
-	if (c->sent == 0 && c->counted && c->all->provider->settings.hold)
+	if (connection_is_held(c))
 		connection_move(c, CONNECTION_HELD);
-	else if (c->sent == 0 && c->due_ms > now) /* also before an end without a byte */
-		connection_wait(c, c->due_ms - now);
-	else if (c->filler_left > 0 && c->step_next == s->filler_at)
-		connection_send_filler(c);
-	else if (c->step_next == s->step_count)
-		connection_finish(c);
-	else if ((end = connection_due_end(c, now)) > c->sent)
-		connection_send(c, end);
-	else
+	else if (!connection_advance(c, now))
 		connection_wait(c, c->due_ms - now);
 }
 
@@ -341,7 +356,7 @@ void connections_init(struct connections *all, uv_loop_t *loop, struct provider 
 {
 	all->loop = loop;
 	all->provider = provider;
-	all->held_count = 0;
+
 	LIST_INIT(&all->open);
 	memset(filler_block, 'x', sizeof(filler_block));
 }
@@ -374,11 +389,12 @@ void connections_release(struct connections *all)
 {
 	struct connection *c = LIST_FIRST(&all->open), *next;
 
-	if (all->held_count == 0 || all->provider->settings.hold)
+	if (!all->provider->settings_changed)
 		return;
+	all->provider->settings_changed = false;
 	for (; c != NULL; c = next) {
 		next = LIST_NEXT(c, link);
-		if (c->state == CONNECTION_HELD) {
+		if (c->state == CONNECTION_HELD && !connection_is_held(c)) {
 			connection_move(c, CONNECTION_PLAYING);
 			connection_tick(c);
 		}

@@ -1,6 +1,6 @@
 /* connection: one client; reads a request, plays the script of its answer, reads the next.
  *
- *      READING ──> PLAYING ──┬─> HELD      (settings.hold)          ──┐
+ *      READING ──> PLAYING ──┬─> HELD      (script.hold)            ──┐
  *         ^           ^      ├─> WAITING   (timer of the next step) ──┤
  *         │           │      ├─> WRITING   (the socket is full)     ──┤
  *         │           └──────┼────────────────────────────────────────┘
@@ -22,7 +22,7 @@
 #include "provider.h"
 
 #define CONNECTION_READ_BYTES  65536
-#define CONNECTION_INPUT_BYTES (2 * CONNECTION_READ_BYTES) /* early input; half full: no more is read */
+#define CONNECTION_INPUT_BYTES 131072 /* early input; half full: no more is read */
 #define CONNECTION_LINGER_MS   1000
 
 /* name, states that may follow */
@@ -50,7 +50,7 @@ struct connections {
 	uv_loop_t *loop;
 	struct provider *provider;
 	LIST_HEAD(, connection) open;
-	size_t held_count;
+
 	char read_buffer[CONNECTION_READ_BYTES]; /* one for all: what is read is copied before the next read */
 };
 
@@ -59,7 +59,7 @@ void connections_init(struct connections *all, uv_loop_t *loop, struct provider 
 /* Takes the client that waits at the listener. */
 void connections_accept(struct connections *all, uv_stream_t *listener);
 
-/* Lets the answers go that were held back, if the settings say so. */
+/* Lets the answers go that need no longer be held back, if the settings have changed. */
 void connections_release(struct connections *all);
 
 void connections_close(struct connections *all);

@@ -151,6 +151,7 @@ static void script_write(struct embeddings_work *w, struct provider *p, const st
 {
 	stats_faults(&p->stats, &w->faults);
 	s->latency_ms = latency_sample_ms(&w->settings.embeddings_latency, &p->random);
+	s->hold = &p->settings.embeddings_hold;
 	if (fault_on(&w->faults, FAULT_HALF_EVENT))
 		w->body.length /= 2;
 	if (fault_on(&w->faults, FAULT_MALFORMED_SSE))

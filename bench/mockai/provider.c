@@ -66,6 +66,7 @@ static void control_answer(struct provider *p, const struct request *r, const ch
 	if (!json_is_object(object) || !settings_apply(&p->settings, object, e.message)) {
 		http_reply_error(s, r, &e, "");
 	} else {
+		p->settings_changed = true;
 		if (p->settings.seed != seed)
 			p->random.state = p->settings.seed;
 		settings_answer(p, r, deployment, s);
@@ -74,20 +75,20 @@ static void control_answer(struct provider *p, const struct request *r, const ch
 }
 
 static const struct route {
-	enum http_method method;
 	const char *path; /* '*' is one segment: the deployment of an Azure path */
-	bool counted;
 	void (*answer)(struct provider *p, const struct request *r, const char *deployment, struct script *s);
+	enum http_method method;
+	bool counted;
 } routes[] = {
-	{HTTP_POST, "/v1/chat/completions", true, chat_answer},
-	{HTTP_POST, "/openai/deployments/*/chat/completions", true, chat_answer},
-	{HTTP_POST, "/v1/embeddings", true, embeddings_answer},
-	{HTTP_POST, "/openai/deployments/*/embeddings", true, embeddings_answer},
-	{HTTP_GET, "/v1/models", true, models_answer},
-	{HTTP_GET, "/stats", false, stats_answer},
-	{HTTP_GET, "/control", false, settings_answer},
-	{HTTP_POST, "/control", false, control_answer},
-	{HTTP_POST, "/reset", false, reset_answer},
+	{"/v1/chat/completions", chat_answer, HTTP_POST, true},
+	{"/openai/deployments/*/chat/completions", chat_answer, HTTP_POST, true},
+	{"/v1/embeddings", embeddings_answer, HTTP_POST, true},
+	{"/openai/deployments/*/embeddings", embeddings_answer, HTTP_POST, true},
+	{"/v1/models", models_answer, HTTP_GET, true},
+	{"/stats", stats_answer, HTTP_GET, false},
+	{"/control", settings_answer, HTTP_GET, false},
+	{"/control", control_answer, HTTP_POST, false},
+	{"/reset", reset_answer, HTTP_POST, false},
 };
 
 /* Compares a path with a pattern; what stands for '*' goes to `segment`. */

@@ -14,6 +14,7 @@ struct provider {
 	struct settings settings;
 	struct stats stats;
 	struct random random;
+	bool settings_changed; /* since whoever holds answers back has last looked */
 };
 
 void provider_init(struct provider *p, const struct settings *settings);

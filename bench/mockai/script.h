@@ -46,8 +46,9 @@ struct script {
 	struct latency pace;
 	uint64_t filler_bytes;
 	size_t filler_at;
-	bool counted; /* a request to the provider, not to its control panel: in the counters, may be held back */
-	bool by_byte; /* after the head one byte each pace */
+	bool counted;	  /* a request to the provider, not to its control panel */
+	const bool *hold; /* not begun while this is true (borrowed from the settings); NULL: never held */
+	bool by_byte;	  /* after the head one byte each pace */
 };
 
 void script_init(struct script *s);

@@ -24,7 +24,8 @@
 	X(answer_bytes, "answer-bytes", SIZE, "0", true, "N", "size of an answer (0: a few sentences)")                \
 	X(dimensions, "dimensions", COUNT, "1536", false, "N", "size of an embedding when the request names none")     \
 	X(seed, "seed", SEED, "1", false, "N", "chooses the filler text and all random draws")                         \
-	X(hold, "hold", FLAG, "false", false, "BOOL", "keep all answers back until it is false again")                 \
+	X(hold, "hold", FLAG, "false", false, "BOOL", "keep chat answers back until it is false again")                \
+	X(embeddings_hold, "embeddings-hold", FLAG, "false", false, "BOOL", "the same for embeddings")                 \
 	X(faults, "fault", FAULT, "", true, "FAULT", "a fault of chat answers; repeatable")                            \
 	X(embeddings_faults, "embeddings-fault", FAULT, "", true, "FAULT", "a fault of embeddings; repeatable")
 
