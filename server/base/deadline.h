@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 struct deadline;
-typedef void (*deadline_cb)(
-	struct deadline *d); /* the deadline is no longer armed when it is called, and may be armed again in it */
+/* The deadline is no longer armed when it is called, and may be armed again in it. */
+typedef void (*deadline_cb)(struct deadline *d);
 
 /* Embedded in whoever waits; zeroed memory is a deadline that is not armed. */
 struct deadline {

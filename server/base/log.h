@@ -36,7 +36,7 @@ bool log_wants(enum log_level level);
 uint64_t log_dropped(void);
 
 /* event: "noun.verb". The rest is a printf format of key=value pairs; put values that may contain spaces or foreign
- * bytes through LOG_TEXT: log_event(LOG_WARN, "store.failed", "op=put error=%s", log_quote(text, n)). */
+ * bytes through log_quote: log_event(LOG_WARN, "store.failed", "op=put error=%s", log_quote(text, n)). */
 __attribute__((format(printf, 3, 4))) void log_event(enum log_level level, const char *event, const char *fmt, ...);
 
 /* The text in quotes with control bytes and quotes escaped, cut at 512 bytes. Valid until four more calls. */

@@ -54,23 +54,27 @@ uint64_t loop_clock_us(const struct loop *l)
 }
 
 /* I/O callbacks run inside libuv's poll, before anything of ours could take the time: so the first who asks in a turn
- * takes it. */
+ * takes it. Between two runs there is no turn, and start-up takes long: a time kept there would make deadlines come
+ * early. */
+static uint64_t loop_cached_clock(const struct loop *l, uint64_t *cached_us, clockid_t clock)
+{
+	uint64_t us = *cached_us;
+
+	if (us == 0)
+		us = loop_read_clock(clock);
+	if (l->running)
+		*cached_us = us;
+	return us;
+}
+
 uint64_t loop_now_us(const struct loop *l)
 {
-	struct loop *cache = (struct loop *)l;
-
-	if (l->now_us == 0)
-		cache->now_us = loop_read_clock(CLOCK_MONOTONIC);
-	return l->now_us;
+	return loop_cached_clock(l, &((struct loop *)l)->now_us, CLOCK_MONOTONIC);
 }
 
 uint64_t loop_wall_us(const struct loop *l)
 {
-	struct loop *cache = (struct loop *)l;
-
-	if (l->wall_us == 0)
-		cache->wall_us = loop_read_clock(CLOCK_REALTIME);
-	return l->wall_us;
+	return loop_cached_clock(l, &((struct loop *)l)->wall_us, CLOCK_REALTIME);
 }
 
 static void loop_forget_time(struct loop *l) { l->now_us = l->wall_us = 0; }

@@ -31,7 +31,7 @@ void loop_free(struct loop *l);
 void loop_run(struct loop *l);	/* until loop_stop, or until nothing is left to wait for */
 void loop_stop(struct loop *l); /* loop_run returns at the end of this turn */
 
-uint64_t loop_now_us(const struct loop *l);  /* monotonic, taken once a turn */
+uint64_t loop_now_us(const struct loop *l);  /* monotonic, taken once a turn; outside of loop_run at each call */
 uint64_t loop_wall_us(const struct loop *l); /* microseconds since 1970, taken once a turn; may jump */
 
 /* Real (not cached) monotonic time, for measuring how long something took. */
@@ -43,13 +43,13 @@ struct loop_task {
 	TAILQ_ENTRY(loop_task) link;
 	bool queued;
 };
-void loop_defer(struct loop *l, struct loop_task *t,
-		void (*run)(struct loop_task *t));	/* one that is queued stays where it is */
-void loop_undefer(struct loop *l, struct loop_task *t); /* accepts one that is not queued */
+/* One that is queued stays where it is; undefer accepts one that is not queued. */
+void loop_defer(struct loop *l, struct loop_task *t, void (*run)(struct loop_task *t));
+void loop_undefer(struct loop *l, struct loop_task *t);
 
 /* ---- deadlines */
-void loop_arm(struct loop *l, struct deadline *d, uint64_t after_us,
-	      deadline_cb cb); /* from loop_now_us; moves one that is armed */
+/* after_us counts from loop_now_us. One that is armed is moved. */
+void loop_arm(struct loop *l, struct deadline *d, uint64_t after_us, deadline_cb cb);
 void loop_disarm(struct loop *l, struct deadline *d);
 
 /* ---- pool: blocking disk work and long parsing, on libuv's threads.

@@ -344,6 +344,15 @@ static void time_stands_still_within_a_turn_and_goes_on_in_the_next(void **state
 	assert_true(loop_wall_us(f.l) > UINT64_C(1700000000000000));
 }
 
+static void time_goes_on_while_the_loop_does_not_run(void **state)
+{
+	uint64_t now_us = loop_now_us(f.l);
+
+	(void)state;
+	usleep(3000); /* a start-up that takes its time */
+	assert_true(loop_now_us(f.l) >= now_us + 3000);
+}
+
 static void see_time(struct pool_job *job)
 {
 	(void)job;
@@ -514,6 +523,7 @@ int main(void)
 		CASE(a_turn_is_io_then_tasks_then_deadlines_then_tasks),
 		CASE(what_the_last_close_callback_starts_still_happens),
 		CASE(time_stands_still_within_a_turn_and_goes_on_in_the_next),
+		CASE(time_goes_on_while_the_loop_does_not_run),
 		CASE(io_sees_the_time_at_which_poll_ended),
 		CASE(done_comes_once_on_the_loop_and_keeps_it_alive),
 		CASE(a_job_may_be_submitted_again_in_its_done),
