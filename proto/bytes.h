@@ -1,7 +1,8 @@
 /* bytes: a borrowed run of bytes, and a growing buffer with a ceiling. The vocabulary of every other file.
  *
  * A `struct slice` never owns anything: who made it says how long it lives.
- * A `struct buf` owns its memory; it never grows beyond the ceiling it was made with, and a failed growth leaves it as it was. */
+ * A `struct buf` owns its memory; it never grows beyond the ceiling it was made with, and a failed growth leaves it as
+ * it was. */
 #ifndef PROTO_BYTES_H
 #define PROTO_BYTES_H
 
@@ -17,7 +18,10 @@ struct slice {
 
 static inline struct slice slice_of(const void *p, size_t n) { return (struct slice){p, n}; }
 static inline struct slice slice_str(const char *s) { return (struct slice){(const uint8_t *)s, s ? strlen(s) : 0}; }
-static inline bool slice_eq(struct slice a, struct slice b) { return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); }
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+	return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
 static inline bool slice_is(struct slice a, const char *s) { return slice_eq(a, slice_str(s)); }
 
 /* True if the bytes are well-formed UTF-8 (no overlong forms, no surrogates, at most U+10FFFF). */

@@ -1,16 +1,18 @@
-/* schema: the protocol in one place. Operations, keys, errors, limits, features, vocabularies stand here once, as tables; enums,
- * structures, names, decoding, encoding, dispatch and the tables of PROTOCOL.md come from them.
+/* schema: the protocol in one place. Operations, keys, errors, limits, features, vocabularies stand here once, as
+ * tables; enums, structures, names, decoding, encoding, dispatch and the tables of PROTOCOL.md come from them.
  *
  * Rules that keep old and new peers talking:
  *   - a number, once released, never changes its meaning; new numbers are added;
  *   - a key below 0x80 that the receiver does not know is skipped;
- *   - a key from 0x80 is must-understand: the receiver that does not know it answers UNSUPPORTED and names it. Everything that narrows
- *     reuse, storage or visibility lives there, so that an older server cannot drop a `no_store`. */
+ *   - a key from 0x80 is must-understand: the receiver that does not know it answers UNSUPPORTED and names it.
+ * Everything that narrows reuse, storage or visibility lives there, so that an older server cannot drop a `no_store`.
+ */
 #ifndef PROTO_SCHEMA_H
 #define PROTO_SCHEMA_H
 
 #include "proto/bytes.h"
 
+/* clang-format off */
 #define PROTO_VERSION		1
 #define PROTO_FRAME_MARK	0xCE /* first byte of each frame: msgpack's uint 32 */
 #define PROTO_FRAME_PREFIX	5    /* the mark and four bytes of length, big-endian */
@@ -318,9 +320,12 @@ enum proto_feature { PROTO_FEATURES(X) FEATURES_ALL = 0
 		     PROTO_FEATURES(X) };
 #undef X
 
-/* Names in lower case, as they stand in documents, JSON and metrics ("exact", "no_store", "rate_limited"); errors in upper case
+/* clang-format on */
+
+/* Names in lower case, as they stand in documents, JSON and metrics ("exact", "no_store", "rate_limited"); errors in
+ * upper case
  * ("RATE_LIMITED"). NULL for a number that is not in the table. */
-const char *proto_op_name(uint64_t op); /* "QUERY" */
+const char *proto_op_name(uint64_t op); /* "QUERY"; of a reserved number too */
 const char *proto_source_name(uint64_t source);
 const char *proto_segment_name(uint64_t kind);
 const char *proto_reason_name(uint64_t reason);

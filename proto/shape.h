@@ -1,7 +1,8 @@
 /* shape: walks msgpack bytes without building anything, so that nothing is allocated for what a header merely claims.
  *
- * msgpack-c believes a header of five bytes that announces 2^28 elements, and asks for 6 GB. So each frame is walked first: well-formed,
- * exactly one value, not deeper than DEPTH_MAX, not more than ELEMENTS_MAX values, and never more elements claimed than bytes are left. */
+ * msgpack-c believes a header of five bytes that announces 2^28 elements, and asks for 6 GB. So each frame is walked
+ * first: well-formed, exactly one value, not deeper than DEPTH_MAX, not more than ELEMENTS_MAX values, and never more
+ * elements claimed than bytes are left. */
 #ifndef PROTO_SHAPE_H
 #define PROTO_SHAPE_H
 
