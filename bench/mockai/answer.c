@@ -1,11 +1,11 @@
-#include "answer.h"
+#include "bench/mockai/answer.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-#include "random.h"
-#include "schema.h"
+#include "bench/mockai/random.h"
+#include "bench/mockai/schema.h"
 #include "utf8.h"
 
 #define ECHO_BYTES_MAX	 200u /* of the question in the answer */

@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "buffer.h"
-#include "chat_request.h"
-#include "fault.h"
-#include "settings.h"
+#include "bench/mockai/buffer.h"
+#include "bench/mockai/chat_request.h"
+#include "bench/mockai/fault.h"
+#include "bench/mockai/settings.h"
 
 #define ANSWER_CALLS_MAX 2
 

@@ -1,4 +1,4 @@
-#include "buffer.h"
+#include "bench/mockai/buffer.h"
 
 #include <assert.h>
 #include <stdint.h>
@@ -8,7 +8,7 @@
 
 #define BUFFER_FIRST_BYTES 256
 
-void *memory_need(void *old, size_t size)
+void *buffer_need(void *old, size_t size)
 {
 	void *p = realloc(old, size);
 
@@ -52,7 +52,7 @@ static bool buffer_reserve(struct buffer *b, size_t more)
 		return true;
 	while (capacity <= b->length + more)
 		capacity *= 2;
-	b->data = memory_need(b->data, capacity);
+	b->data = buffer_need(b->data, capacity);
 	b->capacity = capacity;
 	return true;
 }

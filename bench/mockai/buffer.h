@@ -36,6 +36,6 @@ void buffer_json_string(struct buffer *b, const char *text, size_t length);
 void buffer_drop_front(struct buffer *b, size_t length);
 
 /* malloc, calloc or realloc that ends the process when there is no memory. */
-void *memory_need(void *old, size_t size);
+void *buffer_need(void *old, size_t size);
 
 #endif

@@ -1,11 +1,11 @@
-#include "chat.h"
+#include "bench/mockai/chat.h"
 
 #include <stdio.h>
 
-#include "answer.h"
-#include "chat_reply.h"
-#include "chat_request.h"
-#include "marker.h"
+#include "bench/mockai/answer.h"
+#include "bench/mockai/chat_reply.h"
+#include "bench/mockai/chat_request.h"
+#include "bench/mockai/marker.h"
 
 static void chat_write(struct script *s, const struct chat_reply *reply, struct stats *stats)
 {

@@ -1,5 +1,5 @@
 /* The answer as one JSON body. */
-#include "chat_reply.h"
+#include "bench/mockai/chat_reply.h"
 
 #include <string.h>
 

@@ -3,10 +3,10 @@
 #ifndef MOCKAI_CHAT_REPLY_H
 #define MOCKAI_CHAT_REPLY_H
 
-#include "answer.h"
-#include "chat_request.h"
-#include "http.h"
-#include "script.h"
+#include "bench/mockai/answer.h"
+#include "bench/mockai/chat_request.h"
+#include "bench/mockai/http.h"
+#include "bench/mockai/script.h"
 
 /* What the renderers need; all borrowed. */
 struct chat_reply {

@@ -1,9 +1,9 @@
-#include "chat_request.h"
+#include "bench/mockai/chat_request.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "random.h"
+#include "bench/mockai/random.h"
 
 #define QUESTION_BYTES_MAX REQUEST_BODY_BYTES_MAX
 

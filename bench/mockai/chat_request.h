@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "buffer.h"
-#include "http.h"
+#include "bench/mockai/buffer.h"
+#include "bench/mockai/http.h"
 
 #define CHAT_CHOICES_MAX 8
 #define CHAT_MODEL_BYTES 128

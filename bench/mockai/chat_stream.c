@@ -7,7 +7,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "chat_reply.h"
+#include "bench/mockai/chat_reply.h"
 #include "utf8.h"
 
 struct stream {

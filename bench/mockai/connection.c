@@ -1,4 +1,4 @@
-#include "connection.h"
+#include "bench/mockai/connection.h"
 
 #include <assert.h>
 #include <math.h>
@@ -363,7 +363,7 @@ void connections_init(struct connections *all, uv_loop_t *loop, struct provider 
 
 void connections_accept(struct connections *all, uv_stream_t *listener)
 {
-	struct connection *c = memory_need(NULL, sizeof(*c));
+	struct connection *c = buffer_need(NULL, sizeof(*c));
 	struct stats *stats = &all->provider->stats;
 
 	*c = (struct connection){.all = all, .state = CONNECTION_READING, .handles_open = 2};

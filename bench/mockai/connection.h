@@ -19,7 +19,7 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-#include "provider.h"
+#include "bench/mockai/provider.h"
 
 #define CONNECTION_READ_BYTES  65536
 #define CONNECTION_INPUT_BYTES 131072 /* early input; half full: no more is read */

@@ -1,11 +1,11 @@
-#include "embedding_vector.h"
+#include "bench/mockai/embedding_vector.h"
 
 #include <ctype.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "random.h"
+#include "bench/mockai/random.h"
 
 #define PLACES_PER_WORD	  48 /* enough that two words seldom meet in 256 dimensions with the same signs */
 #define SHORT_WORD_BYTES  3

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "buffer.h"
+#include "bench/mockai/buffer.h"
 
 void embedding_vector_of_text(const char *text, size_t length, float *ret_vector, size_t dimensions);
 

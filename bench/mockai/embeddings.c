@@ -1,12 +1,12 @@
-#include "embeddings.h"
+#include "bench/mockai/embeddings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "embedding_vector.h"
-#include "http.h"
-#include "marker.h"
+#include "bench/mockai/embedding_vector.h"
+#include "bench/mockai/http.h"
+#include "bench/mockai/marker.h"
 
 #define EMBEDDINGS_BYTES_PER_TOKEN 4
 
@@ -102,7 +102,7 @@ static bool data_write(struct embeddings_work *w, struct provider *p, const stru
 		       struct http_error *e)
 {
 	struct buffer text, plain;
-	float *vector = memory_need(NULL, q->dimensions * sizeof(*vector));
+	float *vector = buffer_need(NULL, q->dimensions * sizeof(*vector));
 	bool ok = true;
 
 	buffer_init(&text, REQUEST_BODY_BYTES_MAX);

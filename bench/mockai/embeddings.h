@@ -6,7 +6,7 @@
 #ifndef MOCKAI_EMBEDDINGS_H
 #define MOCKAI_EMBEDDINGS_H
 
-#include "provider.h"
+#include "bench/mockai/provider.h"
 
 #define EMBEDDINGS_INPUTS_MAX 2048
 

@@ -1,4 +1,4 @@
-#include "fault.h"
+#include "bench/mockai/fault.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "random.h"
+#include "bench/mockai/random.h"
 
 #define FAULT_RULES_MAX	 32
 #define FAULT_TEXT_BYTES 64

@@ -1,4 +1,4 @@
-#include "http.h"
+#include "bench/mockai/http.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "fault.h"
-#include "request.h"
-#include "script.h"
+#include "bench/mockai/fault.h"
+#include "bench/mockai/request.h"
+#include "bench/mockai/script.h"
 
 /* What a provider says when it says no. */
 struct http_error {

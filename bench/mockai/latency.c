@@ -1,4 +1,4 @@
-#include "latency.h"
+#include "bench/mockai/latency.h"
 
 #include <math.h>
 #include <stdio.h>

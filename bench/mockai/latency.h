@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "random.h"
+#include "bench/mockai/random.h"
 
 #define LATENCY_MAX_MS	   3600000.0 /* a draw is never longer: a tail must not outlive the test */
 #define LATENCY_TEXT_BYTES 64

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "server.h"
+#include "bench/mockai/server.h"
 
 #define EXIT_USAGE 2
 

@@ -1,4 +1,4 @@
-#include "marker.h"
+#include "bench/mockai/marker.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -13,9 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "buffer.h"
-#include "fault.h"
-#include "settings.h"
+#include "bench/mockai/buffer.h"
+#include "bench/mockai/fault.h"
+#include "bench/mockai/settings.h"
 
 /* What steers one request. */
 struct orders {

@@ -1,12 +1,12 @@
-#include "provider.h"
+#include "bench/mockai/provider.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "chat.h"
-#include "embeddings.h"
-#include "http.h"
+#include "bench/mockai/chat.h"
+#include "bench/mockai/embeddings.h"
+#include "bench/mockai/http.h"
 
 static void reply_json(struct script *s, const struct request *r, json_t *object)
 {

@@ -4,11 +4,11 @@
 #ifndef MOCKAI_PROVIDER_H
 #define MOCKAI_PROVIDER_H
 
-#include "random.h"
-#include "request.h"
-#include "script.h"
-#include "settings.h"
-#include "stats.h"
+#include "bench/mockai/random.h"
+#include "bench/mockai/request.h"
+#include "bench/mockai/script.h"
+#include "bench/mockai/settings.h"
+#include "bench/mockai/stats.h"
 
 struct provider {
 	struct settings settings;

@@ -1,4 +1,4 @@
-#include "request.h"
+#include "bench/mockai/request.h"
 
 #include <ctype.h>
 #include <stdio.h>

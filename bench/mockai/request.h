@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "buffer.h"
+#include "bench/mockai/buffer.h"
 
 #define REQUEST_BODY_BYTES_MAX	  (32u << 20)
 #define REQUEST_TARGET_BYTES_MAX  8192u

@@ -1,4 +1,4 @@
-#include "schema.h"
+#include "bench/mockai/schema.h"
 
 #include <stdlib.h>
 #include <string.h>

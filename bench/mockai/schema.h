@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "buffer.h"
+#include "bench/mockai/buffer.h"
 
 /* Writes the value as JSON; strings become `text`. */
 void schema_write_example(struct buffer *b, const json_t *schema, const char *text, size_t length);

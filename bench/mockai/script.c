@@ -1,4 +1,4 @@
-#include "script.h"
+#include "bench/mockai/script.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -41,7 +41,7 @@ void script_step(struct script *s)
 		return;
 	if (s->step_count == s->step_capacity) {
 		s->step_capacity = s->step_capacity == 0 ? 16 : s->step_capacity * 2;
-		s->step_end = memory_need(s->step_end, s->step_capacity * sizeof(*s->step_end));
+		s->step_end = buffer_need(s->step_end, s->step_capacity * sizeof(*s->step_end));
 	}
 	s->step_end[s->step_count++] = s->wire.length;
 }

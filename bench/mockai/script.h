@@ -15,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "buffer.h"
-#include "latency.h"
+#include "bench/mockai/buffer.h"
+#include "bench/mockai/latency.h"
 
 #define SCRIPT_BYTES_MAX (256u << 20) /* the largest: 16 MB in pieces of a few bytes; more becomes a 500 */
 

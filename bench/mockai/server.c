@@ -1,4 +1,4 @@
-#include "server.h"
+#include "bench/mockai/server.h"
 
 #include <arpa/inet.h>
 #include <assert.h>

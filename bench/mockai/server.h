@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "connection.h"
-#include "provider.h"
+#include "bench/mockai/connection.h"
+#include "bench/mockai/provider.h"
 
 #define SERVER_BACKLOG 4096
 #define SERVER_ACCEPTS 64 /* per turn of the loop: libuv would take a storm of connects in one callback */

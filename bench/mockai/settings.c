@@ -1,4 +1,4 @@
-#include "settings.h"
+#include "bench/mockai/settings.h"
 
 #include <errno.h>
 #include <stdio.h>

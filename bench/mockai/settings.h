@@ -8,8 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fault.h"
-#include "latency.h"
+#include "bench/mockai/fault.h"
+#include "bench/mockai/latency.h"
 
 #define SETTINGS_ERROR_BYTES 200
 

@@ -1,4 +1,4 @@
-#include "stats.h"
+#include "bench/mockai/stats.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -8,8 +8,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#include "fault.h"
-#include "request.h"
+#include "bench/mockai/fault.h"
+#include "bench/mockai/request.h"
 
 #define STATS_PROMPT_BYTES   80u    /* of the last user message: the key of by_prompt */
 #define STATS_PROMPTS_MAX    10000u /* further prompts only count in by_prompt_dropped */
