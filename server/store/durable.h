@@ -31,7 +31,7 @@ struct durable_read {
 struct durable_ack {
 	void (*done)(struct durable_ack *a);
 	enum durable_status status;
-	bool existed;		       /* remove: a row was there */
+	bool existed;		       /* remove: set when a row was there, else left as it is */
 	TAILQ_ENTRY(durable_ack) link; /* the store's */
 };
 
@@ -41,10 +41,12 @@ struct durable_ops {
 	void (*read)(void *impl, struct durable_read *r);
 	/* Takes a reference until committed. DURABLE_OK: it is on its way. ack may be NULL. */
 	enum durable_status (*write)(void *impl, struct entry *e, struct durable_ack *ack);
-	void (*remove)(void *impl, const uint8_t key[ENTRY_KEY_BYTES], struct durable_ack *ack); /* committed at once, not at the interval */
-	void (*epoch)(void *impl, const struct tag *tag, uint64_t stamp, struct durable_ack *ack); /* max of old and new; committed at once */
-	/* Flushes, then calls done; after it the store is gone. */
+	/* Committed at once, not at the interval; ack may be NULL. */
+	void (*remove)(void *impl, const uint8_t key[ENTRY_KEY_BYTES], struct durable_ack *ack);
+	void (*epoch)(void *impl, const struct tag *tag, uint64_t stamp, struct durable_ack *ack); /* max of old and new */
+	/* Flushes, ends what was started, then calls done; after it the store is gone. No call may follow this one. */
 	void (*close)(void *impl, void (*done)(void *owner), void *owner);
+	void (*metrics_add)(void *impl, struct metrics *m); /* may be NULL: it has none */
 };
 
 struct durable {
@@ -58,7 +60,7 @@ struct durable_events {
 	void (*epoch)(void *owner, const struct tag *tag, uint64_t stamp);
 	/* Newest stamp that the store has seen (entries and epochs), once, during open. */
 	void (*stamp)(void *owner, uint64_t stamp);
-	/* While warming: an entry found again, borrowed. False: enough, stop warming. */
+	/* While warming: an entry found again, borrowed; no write or remove of its key was called since it was read. False: enough. */
 	bool (*found)(void *owner, struct entry *e);
 	/* Reclaiming asks: may this one still be served? */
 	bool (*alive)(void *owner, const struct entry *e);

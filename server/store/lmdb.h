@@ -1,37 +1,39 @@
-/* lmdb: the embedded durable store. The loop never calls LMDB: reads are pool jobs that return copies, writes are begin-put-commit
- * within one pool job, one at a time.
+/* lmdb: the embedded durable store. The loop never calls LMDB: reads are pool jobs that return copies, writes are
+ * begin-put-commit within one pool job, one at a time.
  *
- *      write() ──> pending (found by reads) ──every commit_interval, or batch full, or remove/epoch──> pool job ──> acks
+ *      write() ──> pending (found by reads) ──every commit_interval, or batch full, or remove/epoch──> pool job ──>
+ * acks
  *
- * Tables: entries (key → record), expiry (expires ‖ key → nothing: the order in which room is made), epochs (tag → stamp), meta.
- * One process at a time: an exclusive lock on `lock`; a second daemon on the same path is refused by name.
- * Survives kill -9 (LMDB's own guarantee); a file damaged otherwise is found out at open in a child process, so that a fault in it cannot
- * take the daemon along, and then set aside as `data.mdb.damaged-<time>` with a line in the log. A full disk, or one that fails, degrades
- * the store: writes are dropped and counted, a probe every LMDB_PROBE_MS brings it back. */
+ * Tables: entries (key → record), expiry (expires ‖ key → nothing: the order in which room is made), epochs (tag →
+ * stamp), meta. One process at a time: an exclusive lock on `lock`; a second daemon on the same path is refused by
+ * name. Survives kill -9 (LMDB's own guarantee); a file damaged otherwise is found out at open in a child process, so
+ * that a fault in it cannot take the daemon along, and then set aside as `data.mdb.damaged-<time>` with a line in the
+ * log. A full disk, or one that fails, degrades the store: writes are dropped and counted, a probe every LMDB_PROBE_MS
+ * brings it back. */
 #ifndef STORE_LMDB_H
 #define STORE_LMDB_H
 
 #include "server/store/durable.h"
 
-#define LMDB_PROBE_MS	      5000
+#define LMDB_PROBE_MS	       5000
 #define LMDB_PENDING_BYTES_MAX (64u * 1024 * 1024) /* entries waiting for a commit; more: DURABLE_BUSY, counted */
-#define LMDB_READS_MAX	      4096		   /* reads waiting or running; more end with DURABLE_BUSY */
+#define LMDB_READS_MAX	       4096		   /* reads waiting or running; more end with DURABLE_BUSY */
 
-#define LMDB_METRICS(X)                                                                                                         \
-	X(lmdb_entries, GAUGE, "entries in the durable store")                                                                  \
-	X(lmdb_bytes, GAUGE, "bytes in use in its file")                                                                        \
-	X(lmdb_limit_bytes, GAUGE, "store.limit")                                                                               \
-	X(lmdb_reads_total, COUNTER, "reads")                                                                                   \
-	X(lmdb_reads_found_total, COUNTER, "reads that found an entry")                                                         \
-	X(lmdb_writes_total, COUNTER, "entries written")                                                                        \
-	X(lmdb_commits_total, COUNTER, "transactions committed")                                                                \
-	X(lmdb_commit_us_total, COUNTER, "time spent in transactions")                                                          \
-	X(lmdb_failures_total, COUNTER, "operations that failed")                                                               \
-	X(lmdb_busy_total, COUNTER, "operations refused because a queue was full")                                              \
-	X(lmdb_damaged_total, COUNTER, "records that were damaged and left out")                                                \
-	X(lmdb_swept_total, COUNTER, "entries deleted: expired, or to make room within store.limit")                            \
-	X(lmdb_warmed_total, COUNTER, "entries loaded into memory at start")                                                    \
-	X(lmdb_pending_bytes, GAUGE, "bytes of entries that wait for a commit")                                                 \
+#define LMDB_METRICS(X)                                                                                                \
+	X(lmdb_entries, GAUGE, "entries in the durable store")                                                         \
+	X(lmdb_bytes, GAUGE, "bytes in use in its file")                                                               \
+	X(lmdb_limit_bytes, GAUGE, "store.limit")                                                                      \
+	X(lmdb_reads_total, COUNTER, "reads")                                                                          \
+	X(lmdb_reads_found_total, COUNTER, "reads that found an entry")                                                \
+	X(lmdb_writes_total, COUNTER, "entries written")                                                               \
+	X(lmdb_commits_total, COUNTER, "transactions committed")                                                       \
+	X(lmdb_commit_us_total, COUNTER, "time spent in transactions")                                                 \
+	X(lmdb_failures_total, COUNTER, "operations that failed")                                                      \
+	X(lmdb_busy_total, COUNTER, "operations refused because a queue was full")                                     \
+	X(lmdb_damaged_total, COUNTER, "records that were damaged and left out")                                       \
+	X(lmdb_swept_total, COUNTER, "entries deleted: expired, or to make room within store.limit")                   \
+	X(lmdb_warmed_total, COUNTER, "entries loaded into memory at start")                                           \
+	X(lmdb_pending_bytes, GAUGE, "bytes of entries that wait for a commit")                                        \
 	X(lmdb_degraded, GAUGE, "1 while the store takes no writes because of an error")
 
 struct lmdb_metrics {
@@ -44,12 +46,16 @@ struct lmdb_options {
 	uint64_t commit_interval_ms; /* at most this long between store and disk */
 };
 
-/* Blocks (before the loop runs): opens, checks, reads epochs; progress in the log. 0, or -1 with a sentence that says what to do. */
-__attribute__((warn_unused_result)) int lmdb_open(struct durable *ret, struct loop *l, const struct lmdb_options *options,
+#define LMDB_LOCKED (-2)
+
+/* Blocks (before the loop runs): opens, checks, reads epochs; progress in the log. 0, or with a sentence that says what
+ * to do -1, or LMDB_LOCKED when another process has it open. */
+__attribute__((warn_unused_result)) int lmdb_open(struct durable *ret, struct loop *l,
+						  const struct lmdb_options *options,
 						  const struct durable_events *events, char *error, size_t error_bytes);
 
-/* Walks the whole environment at path and returns 0, or 1 when it is damaged: what the child process does (`promptcached --check-store`
- * calls it too). Prints nothing. */
+/* Walks the whole environment at path and returns 0, or 1 when it is damaged: what the child process does
+ * (`promptcached --check-store` calls it too). Prints nothing. */
 int lmdb_check(const char *path);
 
 const struct metric *lmdb_metrics_table(size_t *ret_count);

@@ -18,4 +18,7 @@ enum record_status { RECORD_OK, RECORD_DAMAGED, RECORD_FOREIGN /* another versio
  * RECORD_OK: *ret holds one reference, the caller's. */
 __attribute__((warn_unused_result)) enum record_status record_decode(struct slice bytes, const uint8_t *expect_key, struct entry **ret);
 
+/* When it ends, without a look at the rest: the durable store finds the row of its expiry table with it. False: not a record. */
+__attribute__((warn_unused_result)) bool record_expires_us(struct slice bytes, uint64_t *ret);
+
 #endif

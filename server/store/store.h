@@ -21,12 +21,18 @@ struct store_metrics {
 	METRICS_FIELDS(STORE_METRICS)
 };
 
+enum store_kind { STORE_NONE, STORE_LMDB, STORE_REDIS /* a later version's: store_open says so */ };
+
 struct store_options {
-	int kind; /* index of store.kind: none, lmdb */
+	int kind; /* enum store_kind: index of the choices of store.kind */
 	const char *path;
 	uint64_t limit_bytes, commit_interval_ms;
 	uint64_t memory_limit_bytes;
 };
+
+#define STORE_READ_ATTEMPTS  3    /* of a read whose key was changed while it was on its way; then it counts as not found */
+#define STORE_RECLAIM_SLICE  512  /* entries looked at in one turn */
+#define STORE_RECLAIM_GAP_US 1000 /* between two slices */
 
 /* store.kind, store.path (default_path when not given), store.limit, store.commit_interval, memory.limit → *options. */
 void store_options_add(struct options *o, struct store_options *options);
@@ -41,6 +47,9 @@ __attribute__((warn_unused_result)) int store_open(struct store **ret, struct lo
 
 /* For scenarios and tests: a store over a given durable one (ops NULL: none). Takes it over. NULL: no memory. */
 struct store *store_new(struct loop *l, uint64_t memory_limit_bytes, struct durable durable, const struct durable_events *events);
+
+/* durable_events.found of a durable store that was opened by hand; owner is the store. */
+bool store_found(void *owner, struct entry *e);
 
 /* Flushes the writes on their way; `done` when everything is durable and the store is gone. */
 void store_close(struct store *s, void (*done)(void *owner), void *owner);
@@ -58,15 +67,17 @@ void store_read(struct store *s, struct durable_read *r);
 /* Into memory now, to the durable store with the next commit. What could not be done is counted; the answer is: did anything keep it? */
 bool store_write(struct store *s, struct entry *e);
 
-/* Out of memory now. The ack comes when the durable row is gone (in a later turn also when there is no durable store). existed: it was
+/* Out of memory now, and no read that is on its way brings it back. The ack comes when the durable row is gone (in a later turn also when there is no durable store). existed: it was
  * in memory or on disk. */
 void store_remove(struct store *s, const uint8_t key[ENTRY_KEY_BYTES], struct durable_ack *ack);
 void store_drop(struct store *s, const uint8_t key[ENTRY_KEY_BYTES]); /* only out of memory: expired or invalidated */
 
-/* Makes an invalidation durable. */
+/* Makes an invalidation durable. This and store_remove end with DURABLE_FAILED when a durable store is configured and could not be opened or
+ * written: what it holds may come back. */
 void store_epoch(struct store *s, const struct tag *tag, uint64_t stamp, struct durable_ack *ack);
 
-/* Starts reclaiming in slices what events->alive denies; a sweep that runs starts over. */
+/* Starts reclaiming in slices what events->alive denies; a sweep that runs starts over. Expired entries that nobody asks for need none of it:
+ * they leave memory by eviction, the durable store by its own sweep. */
 void store_reclaim(struct store *s);
 
 void store_metrics_add(struct store *s, struct metrics *m);
