@@ -304,11 +304,43 @@ static int fail_parser(struct walk *w, const yaml_parser_t *parser)
 			   line_has_tab(w, line) ? " (indent with spaces, not tabs)" : "");
 }
 
+/* Whether libyaml sees a line begin after these bytes: it knows all line ends of Unicode, and skips a byte order mark. */
+static bool ends_line(const char *p, size_t n)
+{
+	static const char *const ends[] = {"\n", "\r", "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xef\xbb\xbf"};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		size_t m = strlen(ends[i]);
+
+		if (n >= m && memcmp(p + n - m, ends[i], m) == 0)
+			return true;
+	}
+	return n == 0;
+}
+
+/* Directives are refused before libyaml sees them: it compares each %TAG with all earlier ones, a minute for a megabyte.
+ * No value of a configuration can have a % in the first column. */
+static int refuse_directives(struct walk *w)
+{
+	size_t line = 1;
+
+	for (size_t i = 0; i < w->n; i++) {
+		line += w->text[i] == '\n';
+		if (w->text[i] != '%' || !ends_line(w->text, i))
+			continue;
+		walk_at(w, line);
+		return option_fail(&w->report, NULL, "directives (%%YAML, %%TAG) are not supported; remove the line");
+	}
+	return 0;
+}
+
 static int walk_all(struct walk *w)
 {
 	yaml_parser_t parser;
 	int rc = 0;
 
+	if (refuse_directives(w) < 0)
+		return -1;
 	if (!yaml_parser_initialize(&parser))
 		return option_fail(&w->report, NULL, "out of memory");
 	yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);

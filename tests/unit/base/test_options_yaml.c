@@ -28,6 +28,16 @@ static void anchors_aliases_and_tags_are_refused(void **state)
 	load_fails("store:\n  <<: a\n", "c.yaml:2: store.<<: unknown key; --describe config lists all");
 }
 
+static void directives_are_refused(void **state)
+{
+	(void)state;
+	load_fails("# first\n%YAML 1.1\n---\ndefault_model: a\n",
+		   "c.yaml:2: directives (%YAML, %TAG) are not supported; remove the line");
+	load_fails("#\r%TAG ! x\r", "c.yaml:1: directives (%YAML, %TAG) are not supported; remove the line");
+	load_fails("\xef\xbb\xbf%TAG ! x\n", "c.yaml:1: directives (%YAML, %TAG) are not supported; remove the line");
+	load_ok("default_model: \"50%\"\nlisten: [a%, \"%b\"]\n");
+}
+
 static void broken_yaml_names_its_line(void **state)
 {
 	(void)state;
@@ -250,6 +260,7 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(anchors_aliases_and_tags_are_refused),
+		CASE(directives_are_refused),
 		CASE(broken_yaml_names_its_line),
 		CASE(an_empty_file_is_a_configuration),
 		CASE(nesting_and_length_have_limits),
