@@ -88,8 +88,6 @@ bool option_words_range(const struct option *opt, char ret[OPTION_WORDS_BYTES])
 	option_words_value(opt, opt->max, high);
 	if (opt->max == 0)
 		snprintf(ret, OPTION_WORDS_BYTES, "at least %s", low);
-	else if (opt->min == 0)
-		snprintf(ret, OPTION_WORDS_BYTES, "at most %s", high);
 	else
 		snprintf(ret, OPTION_WORDS_BYTES, "%s to %s", low, high);
 	return true;

@@ -164,8 +164,8 @@ static void a_number_out_of_range_names_the_range(void **state)
 	set_fails("memory.limit=64KB", "--set: memory.limit: 64KB is out of range; allowed: 1MB to 1TB");
 	set_fails("memory.limit=20000000TB", "--set: memory.limit: 20000000TB is out of range; allowed: 1MB to 1TB");
 	set_fails("engine.flight.age=2h", "--set: engine.flight.age: 2h is out of range; allowed: 1s to 1h");
-	set_fails("engine.flight.ratio=1.01", "--set: engine.flight.ratio: 1.01 is out of range; allowed: at most 1");
-	set_fails("engine.flight.ratio=-0.1", "--set: engine.flight.ratio: -0.1 is out of range; allowed: at most 1");
+	set_fails("engine.flight.ratio=1.01", "--set: engine.flight.ratio: 1.01 is out of range; allowed: 0 to 1");
+	set_fails("engine.flight.ratio=-0.1", "--set: engine.flight.ratio: -0.1 is out of range; allowed: 0 to 1");
 	set_fails("engine.flight.any=1e999", "--set: engine.flight.any: 1e999 is too large");
 	set_fails("engine.flight.free=18446744073709551616",
 		  "--set: engine.flight.free: 18446744073709551616 is too large");
