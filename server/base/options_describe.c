@@ -92,10 +92,10 @@ static void describe_option(FILE *out, const struct option *opt, const char *ind
 	fprintf(out, "%s# %s\n%s# %s", indent, opt->text, indent, words);
 	if (option_words_range(opt, words))
 		fprintf(out, ", %s", words);
-	if (opt->required)
-		fputs("; must be given\n", out);
+	if (opt->fallback != NULL)
+		fprintf(out, "; default: %s\n", opt->fallback);
 	else
-		fprintf(out, "; default: %s\n", opt->fallback != NULL ? opt->fallback : "none");
+		fputs(opt->required ? "; must be given\n" : "; no default\n", out);
 
 	fprintf(out, "#%s%s:", lead, opt->name);
 	if (opt->fallback != NULL || opt->required)
