@@ -294,6 +294,8 @@ static void call_run(struct blocking_call *call, struct request *request)
 		if (!call->done && now_us >= call->deadline_us)
 			call_expire(call);
 	}
+	if (pc->fd >= 0)
+		output_flush(pc); /* the CANCEL of a stream that was stopped */
 	if (pc->fd >= 0 && pc->core.leaving)
 		connection_drop(pc);
 }

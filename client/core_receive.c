@@ -175,6 +175,8 @@ static int on_error(struct core *c, struct core_request *r, const struct error_b
 	struct failure f;
 	int status = failure_of_error(&f, e);
 
+	if (e->code == ERR_SHUTTING_DOWN)
+		c->leaving = true; /* whether or not its GOAWAY came first */
 	core_end(c, r, status, NULL, &f.seen);
 	return PC_OK;
 }
