@@ -22,6 +22,7 @@ struct entry *entry_new(const struct entry_parts *parts)
 		.policy_revision = parts->policy_revision,
 		.saves_nusd = parts->saves_nusd,
 		.saves_us = parts->saves_us,
+		.saves_tokens = parts->saves_tokens,
 		.tags_count = (uint32_t)parts->tags_count,
 		.payload_bytes = (uint32_t)parts->payload.n,
 	};

@@ -16,7 +16,8 @@
 #define RECORD_POLICY_REVISION_AT (RECORD_EXPIRES_AT + 8)
 #define RECORD_SAVES_NUSD_AT	  (RECORD_POLICY_REVISION_AT + 8)
 #define RECORD_SAVES_US_AT	  (RECORD_SAVES_NUSD_AT + 8)
-#define RECORD_TAGS_COUNT_AT	  (RECORD_SAVES_US_AT + 8)
+#define RECORD_SAVES_TOKENS_AT	  (RECORD_SAVES_US_AT + 8)
+#define RECORD_TAGS_COUNT_AT	  (RECORD_SAVES_TOKENS_AT + 8)
 #define RECORD_PAYLOAD_BYTES_AT	  (RECORD_TAGS_COUNT_AT + 4)
 #define RECORD_TAGS_AT		  (RECORD_PAYLOAD_BYTES_AT + 4)
 
@@ -62,6 +63,7 @@ bool record_encode(struct buf *out, const struct entry *e)
 	put_le(p + RECORD_POLICY_REVISION_AT, e->policy_revision, 8);
 	put_le(p + RECORD_SAVES_NUSD_AT, e->saves_nusd, 8);
 	put_le(p + RECORD_SAVES_US_AT, e->saves_us, 8);
+	put_le(p + RECORD_SAVES_TOKENS_AT, e->saves_tokens, 8);
 	put_le(p + RECORD_TAGS_COUNT_AT, e->tags_count, 4);
 	put_le(p + RECORD_PAYLOAD_BYTES_AT, e->payload_bytes, 4);
 	memcpy(p + RECORD_TAGS_AT, e->tags, tags_bytes + e->payload_bytes);
@@ -113,6 +115,7 @@ enum record_status record_decode(struct slice bytes, const uint8_t *expect_key, 
 	parts.policy_revision = get_le(bytes.p + RECORD_POLICY_REVISION_AT, 8);
 	parts.saves_nusd = get_le(bytes.p + RECORD_SAVES_NUSD_AT, 8);
 	parts.saves_us = get_le(bytes.p + RECORD_SAVES_US_AT, 8);
+	parts.saves_tokens = get_le(bytes.p + RECORD_SAVES_TOKENS_AT, 8);
 	memcpy(tags, bytes.p + RECORD_TAGS_AT, tags_count * sizeof(struct tag));
 	parts.tags = tags;
 	parts.tags_count = tags_count;
