@@ -10,81 +10,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/upstream/call_internal.h"
 #include "server/upstream/chat_body.h"
-#include "server/upstream/chat_error.h"
 #include "server/upstream/chat_json.h"
-#include "server/upstream/chat_stream.h"
 #include "server/upstream/text.h"
-#include "server/upstream/upstream_internal.h"
 
 #define CALL_BACKOFF_MS	    500 /* longest first pause between two attempts; doubled for each further one */
 #define CALL_BACKOFF_MS_MAX 8000
 #define CALL_LINGER_MS	    1000 /* for the end of a response after [DONE] */
 #define CALL_FULL_RETRY_MS  1000 /* what a caller is told when the queue is full */
 
-#define CALL_BIT(name) (1u << CALL_##name)
-
-/* name, states that may follow */
-#define CALL_STATES(X)                                                                                                 \
-	X(WAITING, CALL_BIT(BUILDING) | CALL_BIT(ENDED))                                                               \
-	X(BUILDING, CALL_BIT(SENDING) | CALL_BIT(ENDED))                                                               \
-	X(SENDING, CALL_BIT(PARSING) | CALL_BIT(RESTING) | CALL_BIT(ENDED))                                            \
-	X(PARSING, CALL_BIT(RESTING) | CALL_BIT(ENDED))                                                                \
-	X(RESTING, CALL_BIT(WAITING) | CALL_BIT(ENDED))                                                                \
-	X(ENDED, 0)
-
-enum call_state {
-#define X(name, next) CALL_##name,
-	CALL_STATES(X)
-#undef X
-};
-
 static const unsigned call_next[] = {
 #define X(name, next) next,
 	CALL_STATES(X)
 #undef X
-};
-
-/* What a response is, as its head tells. */
-enum response_kind {
-	RESPONSE_STREAM,
-	RESPONSE_WHOLE,
-	RESPONSE_ERROR,
-	RESPONSE_FOREIGN
-};
-
-struct call {
-	enum call_state state;
-	struct upstream *up;
-	struct upstream_call *owner; /* (borrowed) NULL: it has ended */
-	struct slice frame;	     /* (borrowed until it has ended) */
-	char model[256 + 1];	     /* MODEL_BYTES_MAX */
-	uint64_t deadline_us;
-	struct deadline due;   /* the deadline */
-	struct deadline pause; /* RESTING: the next attempt; SENDING: lingering after [DONE] */
-	struct slot slot;
-
-	struct pool_job job; /* BUILDING, PARSING */
-	bool job_running;
-	struct buf frame_copy; /* the job's: the caller's frame may go before the job ends */
-	struct buf body;
-	struct fault body_fault;
-	int body_rc;
-	char *url;
-
-	struct http_transfer transfer;
-	bool transfer_running;
-	enum response_kind kind;
-	struct buf response; /* WHOLE, ERROR */
-	enum chat_status status;
-	json_t *tree;
-	struct chat_answer answer;
-	struct chat_stream stream;
-
-	unsigned attempts;
-	uint64_t started_us, granted_us, sent_us, first_us; /* 0: not yet */
-	struct loop_task release_task;
-	TAILQ_ENTRY(call) link; /* in set->ended */
 };
 
 static void call_on_slot(struct slot *slot);
@@ -414,83 +353,6 @@ static void call_on_done(struct http_transfer *t)
 		call_parse(c);
 	else
 		call_conclude(c);
-}
-
-/* ---- judging an attempt */
-
-static void judge(struct chat_error *v, enum proto_error code, bool retry, const char *message)
-{
-	*v = (struct chat_error){.code = code, .retry = retry};
-	text_copy(v->message, sizeof(v->message), slice_str(message));
-}
-
-static void judge_status(const struct call *c, struct chat_error *v)
-{
-	char text[160];
-
-	switch (c->status) {
-	case CHAT_OK:
-		break;
-	case CHAT_STOPPED:
-	case CHAT_TOO_LARGE:
-		judge(v, ERR_TOO_LARGE, false, "the answer is over the server's limit");
-		break;
-	case CHAT_MALFORMED:
-		judge(v, ERR_UPSTREAM_FAILED, true, "the provider's response is not what the API promises");
-		break;
-	case CHAT_REPORTED:
-		snprintf(text, sizeof(text), "the provider reported an error in place of an answer%s%s",
-			 c->answer.error[0] != '\0' ? ": " : "", c->answer.error);
-		judge(v, strncmp(c->answer.error, "rate_limit", 10) == 0 ? ERR_RATE_LIMITED : ERR_UPSTREAM_FAILED, true,
-		      text);
-		break;
-	case CHAT_NO_MEMORY:
-		judge(v, ERR_NO_MEMORY, false, "no memory for the LLM's answer");
-		break;
-	}
-}
-
-static void judge_outcome(const struct call *c, struct chat_error *v)
-{
-	const struct http_transfer *t = &c->transfer;
-	char text[sizeof(t->error) + 64];
-
-	if (t->outcome == HTTP_UNREACHED)
-		snprintf(text, sizeof(text), "the provider cannot be reached: %s", t->error);
-	else if (t->outcome == HTTP_DONE)
-		snprintf(text, sizeof(text), "the stream ended before the answer did");
-	else
-		snprintf(text, sizeof(text), "the provider's response failed: %s", t->error);
-	judge(v, ERR_UPSTREAM_FAILED, true, text);
-}
-
-static void call_judge(struct call *c, struct chat_error *v)
-{
-	const struct http_transfer *t = &c->transfer;
-	char text[160];
-
-	*v = (struct chat_error){.code = ERR_NONE};
-	if (t->status >= 300) {
-		chat_error_read(v, t->status, buf_slice(&c->response));
-	} else if (c->kind == RESPONSE_FOREIGN) {
-		snprintf(text, sizeof(text),
-			 "the provider answered %s where JSON or an event stream was expected; check base_url",
-			 t->content_type);
-		judge(v, ERR_UPSTREAM_FAILED, true, text);
-	} else if (c->status != CHAT_OK) {
-		judge_status(c, v);
-	} else if (c->kind == RESPONSE_STREAM
-			   ? !chat_stream_is_whole(&c->stream, t->status != 0 && t->outcome == HTTP_DONE)
-			   : t->outcome != HTTP_DONE) {
-		judge_outcome(c, v);
-	} else {
-		c->status = chat_answer_finish(&c->answer);
-		judge_status(c, v);
-	}
-	if (c->kind == RESPONSE_FOREIGN || c->status == CHAT_MALFORMED)
-		call_metrics(c)->upstream_malformed_total++;
-	if (c->answer.pieces > 0 && (v->code == ERR_UPSTREAM_FAILED || v->code == ERR_RATE_LIMITED))
-		v->code = ERR_INTERRUPTED;
 }
 
 /* ---- another attempt, or the end */

@@ -221,6 +221,15 @@ static struct http_handle *handle_take(struct http *h)
 	return x;
 }
 
+static void http_count(struct http *h, int change)
+{
+	bool before = h->metrics.http_in_flight > 0;
+
+	h->metrics.http_in_flight += (uint64_t)(int64_t)change;
+	if (before != (h->metrics.http_in_flight > 0))
+		http_watch_hold(h->watch, !before);
+}
+
 /* Back into the pool. The one that was used last is taken first: its memory is warm. */
 static void handle_give(struct http_handle *x)
 {
@@ -264,7 +273,7 @@ static void handle_end(struct http_handle *x, enum http_outcome outcome, const c
 	t->impl = NULL;
 	if (outcome == HTTP_UNREACHED || outcome == HTTP_BROKEN || outcome == HTTP_TIMEOUT)
 		h->metrics.http_failures_total++;
-	h->metrics.http_in_flight--;
+	http_count(h, -1);
 	handle_leave_shard(x);
 	handle_give(x);
 	t->done(t); /* t may be gone from here on */
@@ -273,7 +282,7 @@ static void handle_end(struct http_handle *x, enum http_outcome outcome, const c
 static void handle_end_leaving(struct http_handle *x)
 {
 	TAILQ_REMOVE(&x->http->leaving, x, link);
-	x->http->metrics.http_in_flight--;
+	http_count(x->http, -1);
 	handle_leave_shard(x);
 	handle_give(x);
 }
@@ -461,7 +470,7 @@ int http_start(struct http *h, struct http_transfer *t, const struct http_reques
 	x->state = HTTP_STARTING;
 	TAILQ_INSERT_TAIL(&h->starting, x, link);
 	h->metrics.http_transfers_total++;
-	h->metrics.http_in_flight++;
+	http_count(h, 1);
 	loop_defer(h->loop, &h->start_task, http_on_start);
 	return 0;
 }
@@ -476,7 +485,7 @@ void http_cancel(struct http_transfer *t)
 	x->transfer = NULL;
 	if (x->state == HTTP_STARTING) {
 		TAILQ_REMOVE(&h->starting, x, link);
-		h->metrics.http_in_flight--;
+		http_count(h, -1);
 		handle_give(x);
 		return;
 	}
@@ -505,6 +514,9 @@ struct http *http_new(struct loop *l)
 	if (h->share == NULL)
 		goto no_share;
 	curl_share_setopt(h->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
+	h->watch = http_watch_new(h);
+	if (h->watch == NULL)
+		goto no_watch;
 	h->shards[0] = http_shard_new(h);
 	if (h->shards[0] == NULL)
 		goto no_shard;
@@ -514,6 +526,8 @@ struct http *http_new(struct loop *l)
 	return h;
 
 no_shard:
+	http_watch_free(h->watch);
+no_watch:
 	curl_share_cleanup(h->share);
 no_share:
 	free(h);
@@ -535,6 +549,7 @@ void http_free(struct http *h)
 	assert(h->metrics.http_in_flight == 0);
 	for (size_t i = 0; i < h->shards_count; i++)
 		http_shard_free(h->shards[i]);
+	http_watch_free(h->watch);
 	while ((x = TAILQ_FIRST(&h->idle)) != NULL) {
 		TAILQ_REMOVE(&h->idle, x, link);
 		handle_free(x);

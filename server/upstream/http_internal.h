@@ -11,6 +11,7 @@
 #define HTTP_SHARDS_MAX	      512    /* multis; transfers beyond 512 x 128 share those there are */
 #define HTTP_IDLE_HANDLES_MAX 256    /* easy handles kept for the next transfer */
 #define HTTP_RECEIVE_BYTES    16384L /* buffer of one transfer */
+#define HTTP_EVENTS_PER_TURN  32     /* ready sockets that are served before others get their turn: about 2 ms */
 #define HTTP_COPY_BYTES_MAX   32768u /* request bodies up to this go out together with the headers */
 #define HTTP_HEADER_BYTES_MAX 65536u /* of a response; libcurl 7.88 itself would keep any amount */
 #define HTTP_DNS_SECONDS      300L   /* an address is looked up again after this */
@@ -51,15 +52,16 @@ struct http_shard {
 	CURLM *multi;
 	struct deadline timer; /* libcurl's */
 	unsigned transfers;
-	TAILQ_HEAD(, http_poll) polls;
+	size_t number; /* its place in http->shards */
 };
 
-struct http_poll;
+struct http_watch;
 
 struct http {
 	struct loop *loop;
-	CURLSH *share; /* the DNS cache of all handles */
-	void *tls;     /* see http_tls.c; NULL: libcurl reads the CA bundle itself */
+	CURLSH *share;		  /* the DNS cache of all handles */
+	struct http_watch *watch; /* the sockets of all shards */
+	void *tls;		  /* see http_tls.c; NULL: libcurl reads the CA bundle itself */
 	bool http2;
 	struct http_shard *shards[HTTP_SHARDS_MAX];
 	size_t shards_count;
@@ -72,6 +74,13 @@ struct http {
 /* ---- http_shard.c */
 struct http_shard *http_shard_new(struct http *h); /* NULL: no memory */
 void http_shard_free(struct http_shard *s);	   /* no transfers; accepts NULL */
+
+/* Watches the sockets of the shards. NULL: no memory or no descriptor. The memory goes in libuv's close callback. */
+struct http_watch *http_watch_new(struct http *h);
+void http_watch_free(struct http_watch *w); /* no shards any more */
+
+void http_watch_hold(struct http_watch *w,
+		     bool hold); /* whether it keeps the loop running: while there are transfers */
 
 /* ---- http_curl.c: a transfer that libcurl has finished with. Called by the shard, outside of libcurl's callbacks. */
 void http_handle_finished(struct http_handle *handle, CURLcode code);
