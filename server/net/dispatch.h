@@ -1,0 +1,20 @@
+/* dispatch: from a frame to the function that serves its operation. The table comes from PROTO_OPS: an operation that clients may send and
+ * that has no handler does not link. */
+#ifndef NET_DISPATCH_H
+#define NET_DISPATCH_H
+
+#include "server/net/conn.h"
+
+/* One whole frame. Whatever is wrong with it is answered. The connection may be lingering or closed afterwards. */
+void dispatch_frame(struct conn *c, struct slice frame);
+
+/* A frame longer than the connection takes; `begin` is its beginning. */
+void dispatch_oversize(struct conn *c, struct slice begin, uint32_t max);
+
+/* Not our protocol: one line of plain text, and the end. */
+void dispatch_garbage(struct conn *c, struct slice begin);
+
+/* The largest frame the connection takes now. */
+uint32_t dispatch_frame_max(const struct conn *c);
+
+#endif
