@@ -7,6 +7,7 @@
 #include "proto/canonical_internal.h"
 
 #include <openssl/evp.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HEADER_MEMO_BYTES 640 /* all header fields at their limits, with their lengths */
@@ -134,11 +135,11 @@ static int params_check(const msgpack_object_map *m, struct fault *fault)
 			continue; /* a key of another type is a fault of the canonical form */
 		for (size_t k = 0; k < sizeof(params_elsewhere) / sizeof(params_elsewhere[0]); k++) {
 			const char *name = params_elsewhere[k].name;
-			char field[sizeof(fault->field)] = "params.";
+			char field[sizeof(fault->field)];
 
 			if (!slice_is(slice_of(kv->key.via.str.ptr, kv->key.via.str.size), name))
 				continue;
-			strcat(field, name);
+			(void)snprintf(field, sizeof(field), "params.%s", name);
 			return fault_set(fault, ERR_INVALID, field, "%s is not a parameter here: %s", name,
 					 params_elsewhere[k].help);
 		}

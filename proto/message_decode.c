@@ -162,9 +162,9 @@ static int unknown_key(const struct op_spec *op, const struct field_spec *elsewh
 	char field[64];
 
 	if (name == NULL)
-		snprintf(field, sizeof(field), "0x%02" PRIx64, key);
+		(void)snprintf(field, sizeof(field), "0x%02" PRIx64, key);
 	else
-		snprintf(field, sizeof(field), "0x%02" PRIx64 " (%s)", key, name);
+		(void)snprintf(field, sizeof(field), "0x%02" PRIx64 " (%s)", key, name);
 	return fault_set(fault, ERR_UNSUPPORTED, field,
 			 "key %s is not known in %s, and its number says that it must be", field, op->name);
 }

@@ -46,7 +46,7 @@ static struct limit_text limit_text(uint64_t limit)
 	struct limit_text t = {""};
 
 	if (limit > 0)
-		snprintf(t.str, sizeof(t.str), "%" PRIu64, limit);
+		(void)snprintf(t.str, sizeof(t.str), "%" PRIu64, limit);
 	return t;
 }
 

@@ -196,6 +196,72 @@ static void a_packer_says_that_something_did_not_fit_and_stays_silent_from_there
 	buf_free(&out);
 }
 
+static void a_body_alone_is_what_stands_in_the_frame(void **state)
+{
+	struct message sent = filled(OP_END), got;
+	struct message_decoder d;
+	struct fault fault;
+	struct buf pairs, body;
+	unsigned count = 0;
+	(void)state;
+
+	assert_int_equal(message_decoder_init(&d), 0);
+	buf_init(&pairs, TEST_BYTES_MAX, NULL);
+	buf_init(&body, TEST_BYTES_MAX, NULL);
+	assert_true(message_encode_pairs(&pairs, &sent, &count));
+	assert_int_equal(count, __builtin_popcountll(sent.end.has));
+	const uint8_t head[] = {0xDE, 0, (uint8_t)count};
+
+	put(&body, slice_of(head, sizeof(head)));
+	put(&body, buf_slice(&pairs));
+	assert_int_equal(message_decode_body(&d, OP_END, buf_slice(&body), &got, &fault), 0);
+	assert_true(got.op == OP_END && got.id == 0 && got.end.has == sent.end.has);
+	for (size_t i = 0; i < op_spec_find(OP_END)->body->count; i++)
+		assert_same_field(&op_spec_find(OP_END)->body->fields[i], &sent, &got);
+
+	struct buf whole;
+
+	buf_init(&whole, TEST_BYTES_MAX, NULL);
+	assert_true(message_encode(&whole, &sent));
+	assert_memory_equal(whole.p + whole.n - pairs.n, pairs.p, pairs.n);
+	buf_free(&whole);
+	buf_free(&pairs);
+	buf_free(&body);
+	message_decoder_free(&d);
+}
+
+static void a_body_alone_follows_the_rules_of_decoding(void **state)
+{
+	struct message_decoder d;
+	struct message got;
+	struct fault fault;
+	(void)state;
+
+	assert_int_equal(message_decoder_init(&d), 0);
+	assert_int_equal(message_decode_body(&d, OP_END, BYTES("\x90"), &got, &fault), -1);
+	assert_int_equal(fault.code, ERR_PROTOCOL);
+	assert_int_equal(message_decode_body(&d, OP_END, BYTES("\x82\x01\x01"), &got, &fault), -1);
+	assert_int_equal(fault.code, ERR_PROTOCOL);
+	assert_int_equal(message_decode_body(&d, OP_END, BYTES("\x81\x01\xC0"), &got, &fault), -1);
+	assert_string_equal(fault.field, "source");
+	message_decoder_free(&d);
+}
+
+static void pairs_that_do_not_fit_leave_no_trace(void **state)
+{
+	struct message m = filled(OP_ERROR);
+	unsigned count = 99;
+	struct buf out;
+	(void)state;
+
+	buf_init(&out, 8, NULL);
+	put(&out, slice_str("abc"));
+	assert_false(message_encode_pairs(&out, &m, &count));
+	assert_true(slice_is(buf_slice(&out), "abc"));
+	assert_int_equal(count, 99);
+	buf_free(&out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +269,9 @@ int main(void)
 		cmocka_unit_test(a_frame_that_does_not_fit_leaves_no_trace),
 		cmocka_unit_test(a_frame_without_memory_leaves_no_trace),
 		cmocka_unit_test(keys_stand_in_the_order_of_the_table_whatever_the_order_of_setting),
+		cmocka_unit_test(a_body_alone_is_what_stands_in_the_frame),
+		cmocka_unit_test(a_body_alone_follows_the_rules_of_decoding),
+		cmocka_unit_test(pairs_that_do_not_fit_leave_no_trace),
 		cmocka_unit_test(a_packer_says_that_something_did_not_fit_and_stays_silent_from_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
