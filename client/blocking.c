@@ -32,6 +32,7 @@ struct blocking_call {
 	pc_chunk_cb chunk;
 	void *owner;
 	uint64_t deadline_us;
+	uint64_t sent_us; /* when it was given to the core */
 	bool done;
 	bool again; /* it failed, and may be sent once more */
 	int status;
@@ -241,7 +242,7 @@ static void call_on_done(struct core_request *r, int status, struct pc_answer *a
 static void call_expire(struct blocking_call *call)
 {
 	struct pc *pc = call->pc;
-	bool silent = pc->core.state == CORE_OPEN && pc->core.heard_us <= call->request.started_us;
+	bool silent = pc->core.state == CORE_OPEN && pc->core.heard_us <= call->sent_us;
 	bool told = core_forget(&pc->core, &call->request);
 
 	call->done = true;
@@ -284,6 +285,7 @@ static void call_run(struct blocking_call *call, struct request *request)
 
 	call->done = false;
 	call->again = false;
+	call->sent_us = now_us;
 	call->status = core_submit(&pc->core, &call->request, &request->message, now_us, &pc->failure);
 	if (call->status != PC_OK)
 		return;
