@@ -19,7 +19,7 @@
 
 #define CHECK_SECONDS	       30 /* at most, and one more for each CHECK_BYTES_PER_SECOND: then it is held for damaged */
 #define CHECK_BYTES_PER_SECOND (16u * 1024 * 1024)
-#define CHECK_POLL_US	       20000
+#define CHECK_POLL_US	       2000
 
 /* How far the child is, in memory it shares with its parent. */
 struct check_progress {

@@ -24,6 +24,8 @@
 #define FILE_MARKER  "clean"
 #define FILE_READERS "lock.mdb" /* LMDB's own table of readers */
 
+#define READERS_BYTES 16384 /* places for about 250 */
+
 #define MAP_SLACK_BYTES                                                                                                \
 	(32u * 1024 *                                                                                                  \
 	 1024) /* and an eighth of the limit: pages that a transaction copies, and large records in a row */
@@ -215,20 +217,35 @@ static int open_tables(struct lmdb *l)
 	return mdb_txn_commit(txn);
 }
 
+/* LMDB's table of readers, new: the lock is ours, and what stands in the old one is of the dead. With its blocks: LMDB would make it sparse and
+ * write through a map, which on a full disk is a SIGBUS. 0 or errno. */
+static int make_readers(const struct lmdb *l)
+{
+	char path[PATH_MAX];
+	int fd, rc;
+
+	lmdb_path(l, FILE_READERS, path);
+	unlink(path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return errno;
+	rc = posix_fallocate(fd, 0, READERS_BYTES);
+	close(fd);
+	return rc;
+}
+
 /* Opens, without looking into any page but the first two. */
 static int open_mapped(struct lmdb *l)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	uint64_t map_bytes = (l->limit_bytes + l->limit_bytes / 8 + MAP_SLACK_BYTES) / page * page;
-	char readers[PATH_MAX];
 	MDB_env *env;
-	int rc = mdb_env_create(&env);
+	int rc = make_readers(l);
 
+	if (rc == 0)
+		rc = mdb_env_create(&env);
 	if (rc != 0)
 		return rc;
-	/* The lock is ours: what stands in LMDB's table of readers is of the dead. */
-	lmdb_path(l, FILE_READERS, readers);
-	unlink(readers);
 	rc = mdb_env_set_maxdbs(env, 4);
 	if (rc == 0)
 		rc = mdb_env_set_mapsize(env, map_bytes);
