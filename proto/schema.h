@@ -132,30 +132,30 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x03, reason, STR, OPT, SENTENCE_BYTES_MAX, "why, for people")
 
 #define PROTO_HEAD_KEYS(X)                                                                                                      \
-	X(0x01, source, UINT, REQ, 0, "see sources")                                                                      \
+	X(0x01, source, UINT, REQ, 0, "see sources")                                                                            \
 	X(0x02, model, STR, OPT, MODEL_BYTES_MAX, "the model that answers or answered")                                         \
 	X(0x03, age_ms, UINT, OPT, 0, "age of the entry served")                                                                \
 	X(0x04, similarity, F64, OPT, 0, "cosine to the question that was matched")
 
 #define PROTO_CHUNK_KEYS(X)                                                                                                     \
-	X(0x01, kind, UINT, REQ, 0, "see segments")                                                                       \
+	X(0x01, kind, UINT, REQ, 0, "see segments")                                                                             \
 	X(0x02, index, UINT, REQ, 0, "number of the segment within the answer, from 0; equal index: goes on")                   \
 	X(0x03, data, BIN, REQ, FRAME_BYTES_MAX, "the bytes; text may be cut between any two bytes")
 
 #define PROTO_END_KEYS(X)                                                                                                       \
-	X(0x01, source, UINT, OPT, 0, "see sources; QUERY, LOOKUP")                                                       \
+	X(0x01, source, UINT, OPT, 0, "see sources; QUERY, LOOKUP")                                                             \
 	X(0x02, segments, ARRAY, OPT, SEGMENTS_MAX, "[[kind, index, data], ...]: the answer, or what CHUNKs have not carried")  \
 	X(0x03, finish_reason, STR, OPT, NAME_BYTES_MAX, "stop, length, tool_calls, content_filter, ... as the provider said")  \
 	X(0x04, model, STR, OPT, MODEL_BYTES_MAX, "the model that answered")                                                    \
 	X(0x05, stored, BOOL, OPT, 0, "the answer is in the cache now")                                                         \
-	X(0x06, reason, UINT, OPT, 0, "why it is, or is not: see reasons")                                                \
+	X(0x06, reason, UINT, OPT, 0, "why it is, or is not: see reasons")                                                      \
 	X(0x07, prompt_tokens, UINT, OPT, 0, "of the call that made the answer")                                                \
 	X(0x08, completion_tokens, UINT, OPT, 0, "of the call that made the answer")                                            \
 	X(0x09, cached_tokens, UINT, OPT, 0, "of the prompt tokens, those the provider had in its own cache")                   \
 	X(0x0A, age_ms, UINT, OPT, 0, "age of the entry served")                                                                \
 	X(0x0B, entry, BIN, OPT, PROTO_DIGEST_BYTES, "name of the entry")                                                       \
 	X(0x0C, as_of, UINT, OPT, 0, "stamp of this moment, in us: all invalidations up to it were seen")                       \
-	X(0x0D, stages_us, MAP, OPT, STAGES_MAX, "{stage: microseconds}, see stages")                                     \
+	X(0x0D, stages_us, MAP, OPT, STAGES_MAX, "{stage: microseconds}, see stages")                                           \
 	X(0x0E, similarity, F64, OPT, 0, "cosine to the question that was matched")                                             \
 	X(0x0F, confidence, F64, OPT, 0, "calibrated probability that the match is right")                                      \
 	X(0x10, tokens_saved, UINT, OPT, 0, "tokens that this request did not cost")                                            \
@@ -171,7 +171,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x31, stats, MAP, OPT, STATS_ITEMS_MAX, "STATS: {name: number}")
 
 #define PROTO_ERROR_KEYS(X)                                                                                                     \
-	X(0x01, code, UINT, REQ, 0, "see errors")                                                                         \
+	X(0x01, code, UINT, REQ, 0, "see errors")                                                                               \
 	X(0x02, name, STR, OPT, NAME_BYTES_MAX, "the code's name")                                                              \
 	X(0x03, message, STR, OPT, SENTENCE_BYTES_MAX, "a sentence for people: what is wrong and what helps")                   \
 	X(0x04, field, STR, OPT, NAME_BYTES_MAX, "the field at fault")                                                          \
