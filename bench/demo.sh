@@ -33,10 +33,10 @@ say "1. Packages and build"
 tests/packages.sh build
 cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=Release -DPROMPTCACHE_TESTS=OFF >"$work/build.log" 2>&1 &&
 	cmake --build $build >>"$work/build.log" 2>&1 || { tail -20 "$work/build.log" >&2; exit 1; }
-echo "built $build/server/promptcached, $build/client/promptcache"
+echo "built $build/server/promptcached, $build/client/cli/promptcache"
 promptcached=$build/server/promptcached
 export PROMPTCACHE_SERVER=unix:$work/sock XDG_STATE_HOME=$work/state
-promptcache() { "$build/client/promptcache" "$@"; }
+promptcache() { "$build/client/cli/promptcache" "$@"; }
 
 wait_for() { # wait_for FILE PATTERN
 	for _ in $(seq 100); do
@@ -132,7 +132,7 @@ daemon=
 say "Next"
 cat <<EOF
    OPENAI_API_KEY=sk-… $promptcached                   the daemon, on your default socket and 127.0.0.1:7411
-   $build/client/promptcache query "What is a TTL?"       ask; twice
-   $build/client/promptcache stats                        what it counted
+   $build/client/cli/promptcache query "What is a TTL?"       ask; twice
+   $build/client/cli/promptcache stats                        what it counted
    README.md                                                the C client in ten lines, configuration, operations
 EOF
