@@ -2,6 +2,7 @@
  * test_vectors.c. */
 #include "tests/unit/proto/proto_test.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "proto/digest.h"
@@ -309,6 +310,44 @@ static void a_digester_that_never_was_can_be_freed(void **state)
 	digester_free(NULL);
 }
 
+/* OpenSSL's allocations that still succeed; -1: all of them. */
+static int openssl_grants = -1;
+
+static void *openssl_resize(void *p, size_t n, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	if (openssl_grants == 0)
+		return NULL;
+	openssl_grants -= openssl_grants > 0;
+	return realloc(p, n);
+}
+
+static void *openssl_malloc(size_t n, const char *file, int line) { return openssl_resize(NULL, n, file, line); }
+
+static void openssl_free(void *p, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(p);
+}
+
+static void a_digester_without_memory_is_not_made(void **state)
+{
+	struct digester *d = NULL;
+	int granted = 0;
+	(void)state;
+
+	for (; d == NULL; granted++) {
+		openssl_grants = granted;
+		d = digester_new();
+		openssl_grants = -1;
+		assert_true(granted < 1000);
+	}
+	assert_true(granted > 1);
+	digester_free(d);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -332,6 +371,9 @@ int main(void)
 		CASE(after_a_fault_the_digester_works_on),
 		CASE(the_sha_of_parts_is_that_of_the_whole),
 		CASE(a_digester_that_never_was_can_be_freed),
+		CASE(a_digester_without_memory_is_not_made),
 	};
+	if (CRYPTO_set_mem_functions(openssl_malloc, openssl_resize, openssl_free) != 1)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
