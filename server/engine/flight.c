@@ -407,7 +407,8 @@ static void flight_broke(struct flight *f, const struct upstream_result *r)
 		flight_tick(f);
 		return;
 	}
-	fault_set(&fault, r->code, "", "%s", r->message);
+	/* Who is left has seen nothing: for them nothing was interrupted. */
+	fault_set(&fault, r->code == ERR_INTERRUPTED ? ERR_UPSTREAM_FAILED : r->code, "", "%s", r->message);
 	flight_fail(f, &fault, r->retry_after_ms, r->http_status);
 }
 
