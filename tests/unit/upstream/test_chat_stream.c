@@ -1,0 +1,161 @@
+/* chat_stream: a stream cut at every byte, and every way in which one can be less than whole. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "server/upstream/chat_stream.h"
+#include "tests/unit/upstream/gathered.h"
+
+#define TEXT(text) "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"},\"finish_reason\":null}]}\n\n"
+#define FINISH	   "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
+#define USAGE	   "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}\n\n"
+#define DONE	   "data: [DONE]\n\n"
+
+struct fixture {
+	struct chat_answer answer;
+	struct chat_stream stream;
+	struct gathered got;
+};
+
+static struct fixture f;
+
+static int setup(void **state)
+{
+	(void)state;
+	f = (struct fixture){0};
+	chat_answer_init(&f.answer, gathered_piece, &f.got);
+	chat_stream_init(&f.stream, &f.answer);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	chat_stream_free(&f.stream);
+	chat_answer_free(&f.answer);
+	return 0;
+}
+
+static void again(void)
+{
+	teardown(NULL);
+	setup(NULL);
+}
+
+static enum chat_status feed(const char *text) { return chat_stream_feed(&f.stream, slice_str(text)); }
+
+static void a_stream_may_be_cut_anywhere(void **state)
+{
+	static const char text[] = ": hello\n\n" TEXT("Hel") TEXT("lo") FINISH USAGE DONE;
+	size_t n = sizeof(text) - 1;
+
+	(void)state;
+	for (size_t cut = 0; cut <= n; cut++) {
+		again();
+		assert_int_equal(chat_stream_feed(&f.stream, slice_of(text, cut)), CHAT_OK);
+		assert_int_equal(chat_stream_feed(&f.stream, slice_of(text + cut, n - cut)), CHAT_OK);
+		assert_string_equal(f.got.text, "text0:Hel text0:lo");
+		assert_true(chat_stream_is_whole(&f.stream, false));
+		assert_int_equal(f.answer.prompt_tokens, 7);
+		assert_int_equal(f.answer.completion_tokens, 2);
+	}
+}
+
+static void without_done_it_takes_a_clean_end(void **state)
+{
+	(void)state;
+	assert_int_equal(feed(TEXT("A") FINISH), CHAT_OK);
+	assert_false(chat_stream_is_whole(&f.stream, false));
+	assert_true(chat_stream_is_whole(&f.stream, true));
+}
+
+static void without_a_finish_reason_it_is_not_whole(void **state)
+{
+	(void)state;
+	assert_int_equal(feed(TEXT("A") DONE), CHAT_OK);
+	assert_false(chat_stream_is_whole(&f.stream, true));
+	again();
+	assert_false(chat_stream_is_whole(&f.stream, true));
+}
+
+static void half_an_event_at_the_end_is_not_an_event(void **state)
+{
+	(void)state;
+	assert_int_equal(feed(TEXT("A") "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}"), CHAT_OK);
+	assert_false(chat_stream_is_whole(&f.stream, true));
+}
+
+static void what_follows_done_is_not_looked_at(void **state)
+{
+	(void)state;
+	assert_int_equal(feed(TEXT("A") FINISH DONE "data: rubbish\n\n" TEXT("B")), CHAT_OK);
+	assert_string_equal(f.got.text, "text0:A");
+	assert_true(chat_stream_is_whole(&f.stream, false));
+}
+
+static void malformed_json_ends_it_for_good(void **state)
+{
+	(void)state;
+	assert_int_equal(feed(TEXT("A") "data: {\"choi\n\n" TEXT("B")), CHAT_MALFORMED);
+	assert_int_equal(feed(TEXT("C") FINISH DONE), CHAT_MALFORMED);
+	assert_string_equal(f.got.text, "text0:A");
+	assert_false(chat_stream_is_whole(&f.stream, true));
+}
+
+static void invalid_utf8_is_malformed(void **state)
+{
+	(void)state;
+	assert_int_equal(feed(TEXT("\xC3")), CHAT_MALFORMED);
+}
+
+static void an_error_event_ends_it(void **state)
+{
+	(void)state;
+	assert_int_equal(feed(TEXT("A") "data: {\"error\":{\"type\":\"server_error\"}}\n\n"), CHAT_REPORTED);
+	assert_string_equal(f.answer.error, "server_error");
+	assert_false(chat_stream_is_whole(&f.stream, true));
+}
+
+static void an_endless_line_is_malformed(void **state)
+{
+	enum chat_status status = CHAT_OK;
+	char x[65536];
+
+	(void)state;
+	memset(x, 'x', sizeof(x));
+	for (unsigned i = 0; i < 64 && status == CHAT_OK; i++)
+		status = chat_stream_feed(&f.stream, slice_of(x, sizeof(x)));
+	assert_int_equal(status, CHAT_MALFORMED);
+}
+
+static void a_receiver_that_stops_gets_no_more(void **state)
+{
+	(void)state;
+	f.got.stop_after = 1;
+	assert_int_equal(feed(TEXT("A") TEXT("B")), CHAT_STOPPED);
+	assert_int_equal(feed(TEXT("C")), CHAT_STOPPED);
+	assert_string_equal(f.got.text, "text0:A");
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(a_stream_may_be_cut_anywhere),
+		CASE(without_done_it_takes_a_clean_end),
+		CASE(without_a_finish_reason_it_is_not_whole),
+		CASE(half_an_event_at_the_end_is_not_an_event),
+		CASE(what_follows_done_is_not_looked_at),
+		CASE(malformed_json_ends_it_for_good),
+		CASE(invalid_utf8_is_malformed),
+		CASE(an_error_event_ends_it),
+		CASE(an_endless_line_is_malformed),
+		CASE(a_receiver_that_stops_gets_no_more),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
