@@ -65,8 +65,8 @@ void lmdb_degrade(struct lmdb *l, const char *what, int rc)
 			  what, log_quote(lmdb_env_text(rc), -1), log_quote(l->path, -1));
 	l->degraded = true;
 	l->metrics.lmdb_degraded = 1;
-	l->panicked |= rc == MDB_PANIC;
-	l->damaged |= rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND;
+	l->panicked |= rc == MDB_PANIC || rc == MDB_MAP_FULL;
+	l->damaged |= lmdb_env_is_damage(rc);
 	lmdb_batch_fail_waiting(l);
 	if (l->panicked)
 		lmdb_read_fail_waiting(l);

@@ -252,22 +252,31 @@ static int batch_run(struct lmdb *l)
 	return rc;
 }
 
-/* A transaction that only deletes what expires first. */
+static int batch_end(MDB_txn *txn, int rc)
+{
+	if (rc == 0)
+		return mdb_txn_commit(txn);
+	mdb_txn_abort(txn);
+	return rc;
+}
+
+/* Deletes what expires first; and commits once more, for LMDB gives pages to the second transaction after the one that freed them. */
 static int batch_make_room(struct lmdb *l, size_t rows)
 {
 	struct lmdb_swept swept = {0};
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
 
+	if (rc == 0)
+		rc = batch_end(txn, lmdb_sweep(txn, &l->tables, UINT64_MAX, 0, rows, &swept));
 	if (rc != 0)
 		return rc;
-	rc = lmdb_sweep(txn, &l->tables, UINT64_MAX, 0, rows, &swept);
-	if (rc != 0) {
-		mdb_txn_abort(txn);
-		return rc;
-	}
 	l->batch.room += swept.rows;
-	return mdb_txn_commit(txn);
+	rc = mdb_txn_begin(l->env, NULL, 0, &txn);
+	if (rc == 0)
+		rc = batch_end(txn, table_put(txn, l->tables.meta, LMDB_META_PROBE, strlen(LMDB_META_PROBE),
+					      l->batch.wall_us));
+	return rc;
 }
 
 /* The map is a little larger than the limit, but free pages may be scattered where a large record needs them in a row,

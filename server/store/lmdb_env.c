@@ -37,9 +37,14 @@ enum file_state {
 	FILE_DAMAGED
 };
 
-const char *lmdb_env_text(int rc) { return rc == MDB_PANIC ? "LMDB has given up its environment" : mdb_strerror(rc); }
+const char *lmdb_env_text(int rc)
+{
+	if (rc == MDB_PANIC)
+		return "LMDB has given up its environment";
+	return rc == ETIMEDOUT ? "the disk does not answer" : mdb_strerror(rc);
+}
 
-static bool is_damage(int rc)
+bool lmdb_env_is_damage(int rc)
 {
 	return rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH || rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND ||
 	       rc == MDB_INCOMPATIBLE;
@@ -234,6 +239,21 @@ static int make_readers(const struct lmdb *l)
 	return rc;
 }
 
+/* A file that grew under a higher limit fills its map to the last page; and without a free one not even deleting works. */
+static int widen_map(MDB_env *env, uint64_t slack_bytes)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	uint64_t used_bytes;
+
+	if (mdb_env_info(env, &info) != 0 || mdb_env_stat(env, &stat) != 0)
+		return EINVAL;
+	used_bytes = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+	if (used_bytes + slack_bytes / 2 <= info.me_mapsize)
+		return 0;
+	return mdb_env_set_mapsize(env, (used_bytes + slack_bytes) / stat.ms_psize * stat.ms_psize);
+}
+
 /* Opens, without looking into any page but the first two. */
 static int open_mapped(struct lmdb *l)
 {
@@ -251,6 +271,11 @@ static int open_mapped(struct lmdb *l)
 		rc = mdb_env_set_mapsize(env, map_bytes);
 	if (rc == 0) /* entries mostly fit a page: reading ahead would fill the page cache with what nobody asked for */
 		rc = mdb_env_open(env, l->path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+	if (rc != 0) {
+		mdb_env_close(env);
+		return rc;
+	}
+	rc = widen_map(env, l->limit_bytes / 8 + MAP_SLACK_BYTES);
 	if (rc != 0) {
 		mdb_env_close(env);
 		return rc;
@@ -320,7 +345,7 @@ int lmdb_env_open(struct lmdb *l, char *error, size_t error_bytes)
 	lmdb_path(l, FILE_MARKER, path);
 	unlink(path);
 	rc = open_checked(l, state, file_bytes);
-	if (is_damage(rc)) {
+	if (lmdb_env_is_damage(rc)) {
 		lmdb_env_close(l, false);
 		if (set_aside(l, error, error_bytes) != 0)
 			return -1;

@@ -154,7 +154,7 @@ struct lmdb {
 	struct loop_task tell;
 
 	bool degraded;
-	bool panicked; /* the environment is unusable until it is opened anew */
+	bool panicked; /* the environment is unusable, or too small, until it is opened anew */
 	bool damaged;  /* found while running: no writes any more, and no clean marker, so that the next start checks */
 	struct pool_job close_job;
 	bool closing, close_began;
@@ -176,6 +176,7 @@ int lmdb_env_prepare(struct lmdb *l, char *error, size_t error_bytes); /* direct
 int lmdb_env_open(struct lmdb *l, char *error, size_t error_bytes);    /* looks for damage, sets aside, opens. 0, -1 */
 int lmdb_env_reopen(struct lmdb *l);				       /* 0 or a code; nothing may use the old one */
 void lmdb_env_close(struct lmdb *l, bool clean);		       /* clean: leaves the marker */
+bool lmdb_env_is_damage(int rc);				       /* the file is not what it should be */
 const char *lmdb_env_text(int rc);				       /* what a code means */
 
 /* ---- lmdb_batch.c */

@@ -121,8 +121,11 @@ static void read_done(struct pool_job *job)
 	struct lmdb *l = j->lmdb;
 
 	loop_disarm(l->loop, &j->stall);
-	if (j->rc != 0)
+	if (lmdb_env_is_damage(j->rc) || j->rc == MDB_PANIC)
 		lmdb_degrade(l, "read", j->rc);
+	else if (j->rc != 0)
+		log_event(LOG_WARN, "store.failed", "op=read error=%s reads=%zu", log_quote(lmdb_env_text(j->rc), -1),
+			  j->count);
 	for (size_t i = 0; i < j->count; i++)
 		if (read_end(j, i))
 			lmdb_batch_remove(l, j->slots[i].key, NULL);
