@@ -222,7 +222,7 @@ int engine_put(struct engine *e, const struct message *m, struct query_outcome *
 {
 	const struct request_body *r = &m->request;
 	struct slice finish_reason = MESSAGE_HAS(r, REQUEST, finish_reason) ? r->finish_reason : slice_str("stop");
-	struct query_outcome o = {.reason = quality_check_finish(finish_reason)};
+	struct query_outcome o = {0};
 	struct entry *entry = NULL;
 	struct buf payload;
 	struct plan plan;
@@ -234,6 +234,7 @@ int engine_put(struct engine *e, const struct message *m, struct query_outcome *
 	if (put_payload(&payload, &plan, r, finish_reason, fault) < 0)
 		goto out;
 	e->metrics.engine_puts_total++;
+	o.reason = quality_check_put(r, finish_reason);
 	if (o.reason == REASON_STORED) {
 		entry = put_entry(e, &plan, r, buf_slice(&payload));
 		if (entry == NULL) {
