@@ -194,6 +194,7 @@ int lmdb_open(struct durable *ret, struct loop *loop, const struct lmdb_options 
 		lmdb_free(l);
 		return -1;
 	}
+	lmdb_batch_tell_usage(l);
 	log_event(LOG_INFO, "store.opened", "kind=lmdb path=%s entries=%llu bytes=%llu", log_quote(l->path, -1),
 		  (unsigned long long)l->metrics.lmdb_entries, (unsigned long long)l->metrics.lmdb_bytes);
 	lmdb_warm_start(l);

@@ -2,8 +2,7 @@
  *
  *      write, remove, epoch ──> waiting ──start──> batch.ops ──job: begin, put…, sweep, commit──> acks
  *                                  │                   │
- *                                  └──── newest ───────┘   read by lmdb_read_ask: a change is visible before it is
- * durable */
+ *                                  └───── newest ──────┘ read by lmdb_read_ask: a change is visible before it is durable */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -217,6 +216,14 @@ static int batch_apply(struct lmdb *l, MDB_txn *txn, struct lmdb_op *op, uint64_
 	return EINVAL;
 }
 
+static int batch_end(MDB_txn *txn, int rc)
+{
+	if (rc == 0)
+		return mdb_txn_commit(txn);
+	mdb_txn_abort(txn);
+	return rc;
+}
+
 /* One transaction. */
 static int batch_run(struct lmdb *l)
 {
@@ -239,12 +246,8 @@ static int batch_run(struct lmdb *l)
 		rc = table_put(txn, l->tables.meta, LMDB_META_PROBE, strlen(LMDB_META_PROBE), b->wall_us);
 	if (rc == 0)
 		rc = lmdb_sweep(txn, &l->tables, b->wall_us, l->limit_bytes, LMDB_SWEEP_ROWS + b->written, &b->swept);
-	if (rc != 0) {
-		mdb_txn_abort(txn);
-		return rc;
-	}
 	usage = lmdb_usage(txn, &l->tables);
-	rc = mdb_txn_commit(txn);
+	rc = batch_end(txn, rc);
 	if (rc == 0) {
 		b->usage = usage;
 		b->commits++;
@@ -252,15 +255,8 @@ static int batch_run(struct lmdb *l)
 	return rc;
 }
 
-static int batch_end(MDB_txn *txn, int rc)
-{
-	if (rc == 0)
-		return mdb_txn_commit(txn);
-	mdb_txn_abort(txn);
-	return rc;
-}
-
-/* Deletes what expires first; and commits once more, for LMDB gives pages to the second transaction after the one that freed them. */
+/* Deletes what expires first; and commits once more, for LMDB gives pages to the second transaction after the one that
+ * freed them. */
 static int batch_make_room(struct lmdb *l, size_t rows)
 {
 	struct lmdb_swept swept = {0};
@@ -307,6 +303,12 @@ static void batch_work(struct pool_job *job)
 
 /* ---- start and end, on the loop */
 
+void lmdb_batch_tell_usage(struct lmdb *l)
+{
+	l->metrics.lmdb_entries = l->batch.usage.entries;
+	l->metrics.lmdb_bytes = l->batch.usage.bytes;
+}
+
 static void batch_count(struct lmdb *l)
 {
 	struct lmdb_batch *b = &l->batch;
@@ -317,8 +319,7 @@ static void batch_count(struct lmdb *l)
 	if (b->rc != 0)
 		return;
 	l->metrics.lmdb_swept_total += b->swept.rows;
-	l->metrics.lmdb_entries = b->usage.entries;
-	l->metrics.lmdb_bytes = b->usage.bytes;
+	lmdb_batch_tell_usage(l);
 }
 
 static void batch_done(struct pool_job *job)

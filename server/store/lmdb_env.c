@@ -26,9 +26,8 @@
 
 #define READERS_BYTES 16384 /* places for about 250 */
 
-#define MAP_SLACK_BYTES                                                                                                \
-	(32u * 1024 *                                                                                                  \
-	 1024) /* and an eighth of the limit: pages that a transaction copies, and large records in a row */
+/* Of the map, besides an eighth of the limit: for pages that a transaction copies, and large records in a row. */
+#define MAP_SLACK_BYTES (32u * 1024 * 1024)
 
 enum file_state {
 	FILE_NEW,
@@ -204,7 +203,6 @@ static int open_tables(struct lmdb *l)
 		      {"expiry", &l->tables.expiry},
 		      {"epochs", &l->tables.epochs},
 		      {"meta", &l->tables.meta}};
-	struct lmdb_usage usage;
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(l->env, NULL, 0, &txn);
 
@@ -216,14 +214,12 @@ static int open_tables(struct lmdb *l)
 		mdb_txn_abort(txn);
 		return rc;
 	}
-	usage = lmdb_usage(txn, &l->tables);
-	l->metrics.lmdb_entries = usage.entries;
-	l->metrics.lmdb_bytes = usage.bytes;
+	l->batch.usage = lmdb_usage(txn, &l->tables);
 	return mdb_txn_commit(txn);
 }
 
-/* LMDB's table of readers, new: the lock is ours, and what stands in the old one is of the dead. With its blocks: LMDB would make it sparse and
- * write through a map, which on a full disk is a SIGBUS. 0 or errno. */
+/* LMDB's table of readers, new: the lock is ours, and what stands in the old one is of the dead. With its blocks: LMDB
+ * would make it sparse and write through a map, which on a full disk is a SIGBUS. 0 or errno. */
 static int make_readers(const struct lmdb *l)
 {
 	char path[PATH_MAX];
@@ -239,7 +235,7 @@ static int make_readers(const struct lmdb *l)
 	return rc;
 }
 
-/* A file that grew under a higher limit fills its map to the last page; and without a free one not even deleting works. */
+/* A file that grew under a higher limit fills its map to the last page, and without a free one not even deleting works. */
 static int widen_map(MDB_env *env, uint64_t slack_bytes)
 {
 	MDB_envinfo info;

@@ -1,12 +1,12 @@
 /* lmdb_internal: what the files of the LMDB store share.
  *
- *      lmdb.c        the calls of durable_ops, opening and closing, degraded mode       loop
- *      lmdb_env.c    directory, lock, marker, environment, tables                      before the loop, or in a pool
- * job that is alone lmdb_batch.c  writes: from the queue through one pool job to the acks            loop and pool
- *      lmdb_read.c   reads: those of one turn in one pool job                           loop and pool
- *      lmdb_sweep.c  deleting what is expired or over the limit, within a write job     pool
- *      lmdb_warm.c   entries found again after a start                                  loop and pool
- *      lmdb_check.c  is the file damaged? in a child process                            before the loop */
+ *      lmdb.c        the calls of durable_ops, opening and closing, degraded mode    loop
+ *      lmdb_env.c    directory, lock, marker, environment, tables                   before the loop, or a job that is alone
+ *      lmdb_batch.c  writes: from the queue through one pool job to the acks         loop and pool
+ *      lmdb_read.c   reads: those of one turn in one pool job                        loop and pool
+ *      lmdb_sweep.c  deleting what is expired or over the limit, in a write job      pool
+ *      lmdb_warm.c   entries found again after a start                               loop and pool
+ *      lmdb_check.c  is the file damaged? in a child process                         before the loop */
 #ifndef STORE_LMDB_INTERNAL_H
 #define STORE_LMDB_INTERNAL_H
 
@@ -18,23 +18,25 @@
 #include "server/store/changes.h"
 #include "server/store/lmdb.h"
 
+/* clang-format off */
 #define LMDB_BATCH_BYTES      (8u * 1024 * 1024) /* of entries in one transaction; more waiting start one at once */
-#define LMDB_BATCH_OPS	      4096		 /* in one transaction */
-#define LMDB_MAP_ATTEMPTS     6		     /* of a transaction that finds the map full; room is made before each */
-#define LMDB_SWEEP_ROWS	      256	     /* deleted in one transaction, besides one for each row written */
-#define LMDB_SWEEP_MS	      10000	     /* between sweeps for expired rows when nothing is written */
-#define LMDB_READ_JOBS	      2		     /* at once: the pool serves DNS and commits too */
-#define LMDB_READS_PER_JOB    64	     /* a cold one may take 8 ms */
-#define LMDB_READ_STALL_MS    2000	     /* then its reads count as failed */
-#define LMDB_WRITE_STALL_MS   10000	     /* then its changes count as failed and the store as degraded */
-#define LMDB_WARM_ROWS	      64	     /* entries of one warming job */
+#define LMDB_BATCH_OPS	      4096  /* in one transaction */
+#define LMDB_MAP_ATTEMPTS     6	    /* of a transaction that finds the map full; room is made before each */
+#define LMDB_SWEEP_ROWS	      256   /* deleted in one transaction, besides one for each row written */
+#define LMDB_SWEEP_MS	      10000 /* between sweeps for expired rows when nothing is written */
+#define LMDB_READ_JOBS	      2	    /* at once: the pool serves DNS and commits too */
+#define LMDB_READS_PER_JOB    64    /* a cold one may take 8 ms */
+#define LMDB_READ_STALL_MS    2000  /* then its reads count as failed */
+#define LMDB_WRITE_STALL_MS   10000 /* then its changes count as failed and the store as degraded */
+#define LMDB_WARM_ROWS	      64    /* entries of one warming job */
 #define LMDB_WARM_BYTES	      (1024u * 1024) /* and their bytes */
-#define LMDB_PROGRESS_MS      2000	     /* between lines about checking or warming */
+#define LMDB_PROGRESS_MS      2000  /* between lines about checking or warming */
 #define LMDB_EXPIRY_BYTES     (8 + ENTRY_KEY_BYTES)
+#define LMDB_RECORD_BYTES_MAX (ENTRY_PAYLOAD_BYTES_MAX + 8192)
 /* Rows of meta; numbers stand in the byte order of the machine, as all of an LMDB file does. */
 #define LMDB_META_STAMP	      "stamp" /* newest stamp of entries and epochs */
-#define LMDB_META_PROBE	      "probe" /* when a degraded store last tried the disk */
-#define LMDB_RECORD_BYTES_MAX (ENTRY_PAYLOAD_BYTES_MAX + 8192)
+#define LMDB_META_PROBE	      "probe" /* when the disk was last tried, or free pages aged */
+/* clang-format on */
 
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 
@@ -185,7 +187,8 @@ void lmdb_batch_remove(struct lmdb *l, const uint8_t *key, struct durable_ack *a
 void lmdb_batch_epoch(struct lmdb *l, const struct tag *tag, uint64_t stamp, struct durable_ack *ack);
 struct lmdb_op *lmdb_newest(struct lmdb *l, const uint8_t *key); /* NULL: no change of it is on its way */
 void lmdb_batch_fail_waiting(struct lmdb *l);
-void lmdb_batch_start(struct lmdb *l); /* if one is due and none runs */
+void lmdb_batch_tell_usage(struct lmdb *l); /* batch.usage → metrics */
+void lmdb_batch_start(struct lmdb *l);	    /* if one is due and none runs */
 
 /* ---- lmdb_sweep.c: rows of both tables, within a transaction. 0 or a code. */
 int lmdb_row_put(MDB_txn *txn, const struct lmdb_tables *tables, const struct entry *e, struct slice record);

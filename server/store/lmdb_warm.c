@@ -1,8 +1,8 @@
 /* Warming: after a start, memory gets back what the disk has, what expires last first, one small job at a time so that
  * reads do not wait.
  *
- *      walk `expiry` from its end ──> LMDB_WARM_ROWS entries ──> events.found … false, or no rows left: the last line
- * in the log
+ *      walk `expiry` from its end ──> LMDB_WARM_ROWS entries ──> events.found …
+ *      until it says false, or no rows are left: the last line in the log
  *
  * An entry whose key was written or removed since the job's snapshot is left out: what was removed does not come back
  * this way. */
