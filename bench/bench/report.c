@@ -32,7 +32,7 @@ static void phase_print(const struct rounds *r, enum phase_kind kind)
 {
 	const struct tally *t = &r->tally[kind];
 
-	printf("%-16s", phase_kind_text(kind));
+	printf("%-16s", rounds_phase_text(kind));
 	spread_print(rounds_per_second(r, kind), 0);
 	spread_print(rounds_cpu_us(r, kind), 2);
 	printf("%9.1f %8.0f %8.0f %8.0f %8.0f %8.0f\n", rounds_per_read(r, kind).median, us_of(t, 0.5), us_of(t, 0.9),

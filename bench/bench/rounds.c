@@ -11,7 +11,7 @@
 
 #define ECHO_WARMUP_S 0.2
 
-const char *phase_kind_text(enum phase_kind kind)
+const char *rounds_phase_text(enum phase_kind kind)
 {
 	static const char *const text[] = {
 #define X(name, text_) text_,

@@ -23,7 +23,7 @@ enum phase_kind {
 	PHASE_KINDS
 };
 
-const char *phase_kind_text(enum phase_kind kind);
+const char *rounds_phase_text(enum phase_kind kind);
 
 /* One phase of one round. What is not known is 0. */
 struct measure {
