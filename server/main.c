@@ -8,10 +8,13 @@
 #include "server/net/daemon.h"
 #include "server/store/lmdb.h"
 
-enum { EXIT_USAGE = 2 };
+enum {
+	EXIT_USAGE = 2
+};
 
-#define ERROR_BYTES  1024
-#define POOL_THREADS "8" /* LMDB's reads and its one writer, name look-ups and long parsing share libuv's pool; its own default is 4 */
+#define ERROR_BYTES 1024
+#define POOL_THREADS                                                                                                   \
+	"8" /* LMDB's reads and its one writer, name look-ups and long parsing share libuv's pool; its own default is 4 */
 
 static const char usage_text[] =
 	"usage: promptcached [--config FILE] [--set KEY=VALUE]... [--check-config]\n"
@@ -19,7 +22,8 @@ static const char usage_text[] =
 	"       promptcached --check-store PATH\n"
 	"       promptcached --version | --help\n"
 	"\n"
-	"An event-driven cache server for LLM prompts. Without configuration: a store in $XDG_STATE_HOME/promptcached,\n"
+	"An event-driven cache server for LLM prompts. Without configuration: a store in "
+	"$XDG_STATE_HOME/promptcached,\n"
 	"a Unix socket for this user and " NET_DEFAULT_TCP ", and the upstream that OPENAI_BASE_URL and\n"
 	"OPENAI_API_KEY name.\n"
 	"\n"
@@ -115,7 +119,8 @@ static int config_load(struct options *o, const struct arguments *a, struct daem
 static void describe_metric(void *owner, const struct metric *metric, uint64_t value)
 {
 	(void)value;
-	fprintf(owner, "%-36s %-8s %s\n", metric->name, metric->kind == METRIC_COUNTER ? "counter" : "gauge", metric->text);
+	fprintf(owner, "%-36s %-8s %s\n", metric->name, metric->kind == METRIC_COUNTER ? "counter" : "gauge",
+		metric->text);
 }
 
 static int describe(const char *what, const struct options *o)

@@ -36,17 +36,20 @@ static int address_parse_tcp(struct address *ret, const char *text, const char *
 		host++;
 		end = strchr(host, ']');
 		if (end == NULL || end[1] != ':')
-			return address_fail(error, error_bytes, text, "an IPv6 address stands in brackets: tcp://[::1]:7411");
+			return address_fail(error, error_bytes, text,
+					    "an IPv6 address stands in brackets: tcp://[::1]:7411");
 		colon = end + 1;
 	} else {
 		colon = end = strrchr(rest, ':');
 		if (colon == NULL)
 			return address_fail(error, error_bytes, text, "the port is missing: tcp://host:port");
 		if (memchr(rest, ':', (size_t)(end - rest)) != NULL)
-			return address_fail(error, error_bytes, text, "an IPv6 address stands in brackets: tcp://[::1]:7411");
+			return address_fail(error, error_bytes, text,
+					    "an IPv6 address stands in brackets: tcp://[::1]:7411");
 	}
 	if (end == host)
-		return address_fail(error, error_bytes, text, "the host is missing; 0.0.0.0 or [::] stands for all interfaces");
+		return address_fail(error, error_bytes, text,
+				    "the host is missing; 0.0.0.0 or [::] stands for all interfaces");
 	if ((size_t)(end - host) >= sizeof a.host)
 		return address_fail(error, error_bytes, text, "the host name is too long");
 	memcpy(a.host, host, (size_t)(end - host));
@@ -93,7 +96,8 @@ static void address_resolve_unix(const struct address *a, struct endpoint *ret)
 int address_resolve(const struct address *a, struct endpoint ret[ADDRESS_ENDPOINTS_MAX], size_t *ret_count, char *error,
 		    size_t error_bytes)
 {
-	struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	struct addrinfo hints = {
+		.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
 	struct addrinfo *list = NULL, *i;
 	size_t count = 0;
 	char port[8];

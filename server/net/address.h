@@ -13,11 +13,14 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define ADDRESS_HOST_BYTES	256
-#define ADDRESS_ENDPOINTS_MAX	8 /* of one host name; more are left out */
-#define ENDPOINT_TEXT_BYTES	160
+#define ADDRESS_HOST_BYTES    256
+#define ADDRESS_ENDPOINTS_MAX 8 /* of one host name; more are left out */
+#define ENDPOINT_TEXT_BYTES   160
 
-enum address_kind { ADDRESS_UNIX, ADDRESS_TCP };
+enum address_kind {
+	ADDRESS_UNIX,
+	ADDRESS_TCP
+};
 
 struct address {
 	enum address_kind kind;
@@ -26,7 +29,8 @@ struct address {
 };
 
 /* 0, or -1 with a sentence that names what would be right. */
-__attribute__((warn_unused_result)) int address_parse(struct address *ret, const char *text, char *error, size_t error_bytes);
+__attribute__((warn_unused_result)) int address_parse(struct address *ret, const char *text, char *error,
+						      size_t error_bytes);
 
 /* One socket to listen on. */
 struct endpoint {
@@ -40,8 +44,9 @@ struct endpoint {
 };
 
 /* 0 with at least one endpoint, or -1 with a sentence. */
-__attribute__((warn_unused_result)) int address_resolve(const struct address *a, struct endpoint ret[ADDRESS_ENDPOINTS_MAX],
-							size_t *ret_count, char *error, size_t error_bytes);
+__attribute__((warn_unused_result)) int address_resolve(const struct address *a,
+							struct endpoint ret[ADDRESS_ENDPOINTS_MAX], size_t *ret_count,
+							char *error, size_t error_bytes);
 
 bool endpoint_is_unix(const struct endpoint *e);
 bool endpoint_is_loopback(const struct endpoint *e); /* 127.0.0.0/8, ::1, the same mapped; a Unix socket too */

@@ -10,15 +10,22 @@
 
 #define AUTH_TOKEN_BYTES 513 /* TOKEN_BYTES_MAX and a NUL */
 
-enum auth_mode { AUTH_TOKEN, AUTH_NONE };
+enum auth_mode {
+	AUTH_TOKEN,
+	AUTH_NONE
+};
 
 struct auth {
 	enum auth_mode mode;
-	uid_t uid;		       /* ours */
+	uid_t uid;		      /* ours */
 	char token[AUTH_TOKEN_BYTES]; /* ends in NUL; empty equals nothing */
 };
 
-enum auth_verdict { AUTH_OK, AUTH_TOKEN_MISSING, AUTH_TOKEN_WRONG };
+enum auth_verdict {
+	AUTH_OK,
+	AUTH_TOKEN_MISSING,
+	AUTH_TOKEN_WRONG
+};
 
 enum auth_verdict auth_decide(const struct auth *a, const struct stream_peer *peer, struct slice token);
 

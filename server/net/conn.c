@@ -169,7 +169,8 @@ static void conn_refuse(struct conn *c)
 
 	c->refused = true;
 	c->shared->refused_count++;
-	fault_set(&fault, ERR_OVERLOADED, "", "%" PRIu64 " connections are open (net.connections)", c->shared->connections_max);
+	fault_set(&fault, ERR_OVERLOADED, "", "%" PRIu64 " connections are open (net.connections)",
+		  c->shared->connections_max);
 	conn_error(c, 0, &(struct reply_error){.fault = &fault, .retry_after_ms = 1000});
 	conn_finish(c, "too many connections");
 }
@@ -208,8 +209,7 @@ void conn_goaway(struct conn *c, uint64_t grace_ms, const char *reason)
 		conn_finish(c, reason);
 	if (c->state != CONN_OPEN)
 		return;
-	if ((c->features & FEATURE_GOAWAY) &&
-	    !conn_sent(c, reply_goaway(conn_output(c), grace_ms, c->last_id, reason)))
+	if ((c->features & FEATURE_GOAWAY) && !conn_sent(c, reply_goaway(conn_output(c), grace_ms, c->last_id, reason)))
 		return;
 	conn_leave(c);
 }
@@ -288,10 +288,13 @@ bool conn_sent(struct conn *c, bool ok)
 
 bool conn_may_send(const struct conn *c)
 {
+	const struct net_options *options = c->shared->options;
 	size_t bytes = output_bytes(&c->output);
 
-	return bytes == 0 || (bytes < c->shared->options->high_water_bytes &&
-			      c->shared->counters.net_output_bytes < c->shared->options->output_limit_bytes);
+	if (bytes == 0)
+		return true;
+	return bytes < options->high_water_bytes &&
+	       c->shared->counters.net_output_bytes - c->output_counted + bytes < options->output_limit_bytes;
 }
 
 void conn_error(struct conn *c, uint64_t id, const struct reply_error *e)

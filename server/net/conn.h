@@ -23,7 +23,7 @@
 #include "server/net/request.h"
 #include "server/net/settings.h"
 
-#define CONN_FRAMES_PER_TURN_MAX 128  /* the rest waits for the next turn, so that no connection holds the loop */
+#define CONN_FRAMES_PER_TURN_MAX 128 /* the rest waits for the next turn, so that no connection holds the loop */
 #define CONN_LINGER_MS		 1000
 #define CONN_REFUSED_MAX	 64   /* connections over the limit that are being told so; more are closed at once */
 #define CONN_PEER_FRAME_MIN	 1024 /* a client must take frames of this size */
@@ -31,11 +31,11 @@
 #define CONN_BIT(name) (1u << CONN_##name)
 
 /* X(NAME, text, states that may follow) */
-#define CONN_STATES(X)                                                                                                          \
-	X(GREETING, "HELLO is to come", CONN_BIT(OPEN) | CONN_BIT(LINGERING) | CONN_BIT(CLOSED))                                \
-	X(OPEN, "takes requests", CONN_BIT(LEAVING) | CONN_BIT(LINGERING) | CONN_BIT(CLOSED))                                   \
-	X(LEAVING, "finishes what is in flight", CONN_BIT(LINGERING) | CONN_BIT(CLOSED))                                        \
-	X(LINGERING, "all is said", CONN_BIT(CLOSED))                                                                           \
+#define CONN_STATES(X)                                                                                                 \
+	X(GREETING, "HELLO is to come", CONN_BIT(OPEN) | CONN_BIT(LINGERING) | CONN_BIT(CLOSED))                       \
+	X(OPEN, "takes requests", CONN_BIT(LEAVING) | CONN_BIT(LINGERING) | CONN_BIT(CLOSED))                          \
+	X(LEAVING, "finishes what is in flight", CONN_BIT(LINGERING) | CONN_BIT(CLOSED))                               \
+	X(LINGERING, "all is said", CONN_BIT(CLOSED))                                                                  \
 	X(CLOSED, "about to be freed", 0)
 
 enum conn_state {
@@ -46,15 +46,15 @@ enum conn_state {
 
 /* What all connections share. Made by net.c. */
 struct conn_shared {
-	struct loop *loop;	       /* (borrowed) */
-	struct engine *engine;	       /* (borrowed) */
-	const struct metrics *metrics; /* (borrowed) for STATS */
+	struct loop *loop;		   /* (borrowed) */
+	struct engine *engine;		   /* (borrowed) */
+	const struct metrics *metrics;	   /* (borrowed) for STATS */
 	const struct net_options *options; /* (borrowed) */
 	const char *server;		   /* (borrowed) name and version, for HELLO */
 	struct auth auth;
 	struct liveness_limits limits;
 	struct net_metrics counters;
-	struct message_decoder decoder;	/* for what clients send */
+	struct message_decoder decoder; /* for what clients send */
 	struct message_decoder payload_decoder;
 	struct input_scratch scratch;
 	struct output_spares spares;
@@ -62,7 +62,8 @@ struct conn_shared {
 	TAILQ_HEAD(conns, conn) conns;
 	size_t conns_count, refused_count; /* refused: those of conns that are over the limit */
 	uint64_t connections_max, next_conn_id;
-	void (*emptied)(struct conn_shared *s); /* no connection and no request is left; from anywhere: defer what follows */
+	void (*emptied)(
+		struct conn_shared *s); /* no connection and no request is left; from anywhere: defer what follows */
 };
 
 struct conn {
@@ -71,12 +72,12 @@ struct conn {
 	struct stream *stream;	    /* NULL once closed */
 	uint64_t id;		    /* for the log */
 	enum conn_state state;	    /* only conn_move changes it */
-	bool refused;	    /* over the limit: it is only told so */
-	bool backlog;	    /* whole frames may be left in input: they come before anything is read */
-	bool blocked;	    /* neither read nor parsed until the output is below low water */
-	bool writing_waits; /* the socket takes no more for now */
-	bool ended;	    /* the peer sends no more */
-	bool shut;	    /* nor do we */
+	bool refused;		    /* over the limit: it is only told so */
+	bool backlog;		    /* whole frames may be left in input: they come before anything is read */
+	bool blocked;		    /* neither read nor parsed until the output is below low water */
+	bool writing_waits;	    /* the socket takes no more for now */
+	bool ended;		    /* the peer sends no more */
+	bool shut;		    /* nor do we */
 	struct input input;
 	struct output output;
 	size_t input_counted, output_counted; /* what of it is in the shared gauges */

@@ -79,12 +79,13 @@ static void conn_io_park(struct conn *c, bool began)
 	}
 }
 
+/* At least one frame: answers that are on their way may fill the output again and again, and new requests still get through. */
 static void conn_io_parse(struct conn *c)
 {
 	int i;
 
 	c->backlog = false;
-	for (i = 0; i < CONN_FRAMES_PER_TURN_MAX && conn_may_send(c); i++) {
+	for (i = 0; i < CONN_FRAMES_PER_TURN_MAX && (i == 0 || conn_may_send(c)); i++) {
 		if (!conn_io_parse_one(c)) {
 			conn_io_park(c, i > 0);
 			return;
@@ -169,10 +170,6 @@ static void conn_io_on_readable(void *owner)
 	}
 	if (c->backlog)
 		return; /* its turn comes before the next poll */
-	if (!conn_may_send(c)) {
-		conn_io_block(c);
-		return;
-	}
 	count = conn_io_prepare(c, iov);
 	if (count == 0)
 		return;
@@ -219,15 +216,15 @@ static void conn_io_resume(struct conn *c)
 {
 	struct request *r;
 
-	if (output_bytes(&c->output) > c->shared->options->low_water_bytes)
+	if (output_bytes(&c->output) > c->shared->options->low_water_bytes || !conn_may_send(c))
 		return;
+	if (!conn_is_over(c))
+		conn_io_unblock(c);
 	while (c->state != CONN_CLOSED && conn_may_send(c) && (r = TAILQ_FIRST(&c->ready)) != NULL) {
 		TAILQ_REMOVE(&c->ready, r, ready_link);
 		r->queued = false;
 		request_pump(r);
 	}
-	if (!conn_is_over(c) && conn_may_send(c))
-		conn_io_unblock(c);
 }
 
 static void conn_io_set_stalled(struct conn *c, bool stalled, bool progress)
@@ -265,7 +262,7 @@ static bool conn_io_write(struct conn *c)
 		output_sent(&c->output, &s->spares, (size_t)n);
 		s->counters.net_sent_bytes_total += (uint64_t)n;
 	}
-	conn_io_set_stalled(c, n < 0 || (size_t)n < offered, n > 0);
+	conn_io_set_stalled(c, n < 0 || (size_t)n<offered, n> 0);
 	if (!c->writing_waits && output_bytes(&c->output) > 0)
 		conn_touch(c); /* more pieces than one write takes */
 	conn_io_resume(c);

@@ -50,8 +50,10 @@ void daemon_options_add(struct options *o, struct daemon_options *options)
 	engine_options_add(o, &options->engine);
 	store_options_add(o, &options->store);
 	upstream_options_add(o, &options->upstreams);
-	options_add_group(o, &(struct option_group){.prefix = "log", .options = log_table, .count = 1, .base = options});
-	options_add_group(o, &(struct option_group){.prefix = "shutdown", .options = shutdown_table, .count = 1, .base = options});
+	options_add_group(o,
+			  &(struct option_group){.prefix = "log", .options = log_table, .count = 1, .base = options});
+	options_add_group(o, &(struct option_group){
+				     .prefix = "shutdown", .options = shutdown_table, .count = 1, .base = options});
 }
 
 int daemon_check(const struct daemon_options *options, char *error, size_t error_bytes)
@@ -99,7 +101,8 @@ void daemon_metrics_describe(struct metrics *m)
 	engine_metrics_describe(m);
 	store_metrics_describe(m);
 	upstream_metrics_describe(m);
-	metrics_add(m, &(struct metrics_module){.table = daemon_table, .count = sizeof daemon_table / sizeof *daemon_table});
+	metrics_add(m, &(struct metrics_module){.table = daemon_table,
+						.count = sizeof daemon_table / sizeof *daemon_table});
 }
 
 static void daemon_add_metrics(struct daemon *d)
@@ -170,13 +173,15 @@ static void daemon_stop(struct daemon *d, int signum)
 {
 	if (!d->stopping) {
 		d->stopping = true;
-		log_event(LOG_INFO, "server.stopping", "signal=%d grace_ms=%llu", signum, (unsigned long long)d->options->grace_ms);
+		log_event(LOG_INFO, "server.stopping", "signal=%d grace_ms=%llu", signum,
+			  (unsigned long long)d->options->grace_ms);
 		loop_arm(d->loop, &d->grace, d->options->grace_ms * 1000, daemon_on_grace_over);
 		engine_drain(d->engine, daemon_on_engine_drained, d);
 		net_drain(d->net, d->options->grace_ms, daemon_on_net_drained, d);
 	} else if (!d->hurried && !(d->net_drained && d->engine_drained)) {
 		d->hurried = true;
-		log_event(LOG_WARN, "server.hurried", "signal=%d: not waiting for requests, flushing the store", signum);
+		log_event(LOG_WARN, "server.hurried", "signal=%d: not waiting for requests, flushing the store",
+			  signum);
 		loop_disarm(d->loop, &d->grace);
 		engine_abort(d->engine);
 		net_abort(d->net);
@@ -257,7 +262,8 @@ static int daemon_open(struct daemon *d, const char *server, char *error, size_t
 static void daemon_close(struct daemon *d)
 {
 	net_free(d->net);
-	if (d->store != NULL) { /* the start failed: nothing is in it that has to be waited for, but it closes in the loop */
+	if (d->store !=
+	    NULL) { /* the start failed: nothing is in it that has to be waited for, but it closes in the loop */
 		store_close(d->store, daemon_on_store_closed, d);
 		loop_run(d->loop);
 	}

@@ -23,11 +23,12 @@ struct daemon_options {
 void daemon_options_add(struct options *o, struct daemon_options *options);
 
 /* What can be said about the options without starting anything. 0, or -1 with a sentence. */
-__attribute__((warn_unused_result)) int daemon_check(const struct daemon_options *options, char *error, size_t error_bytes);
+__attribute__((warn_unused_result)) int daemon_check(const struct daemon_options *options, char *error,
+						     size_t error_bytes);
 
 /* Runs until it is told to stop. 0: stopped in good order. -1: could not start, with a sentence. */
-__attribute__((warn_unused_result)) int daemon_run(const struct daemon_options *options, const char *server, char *error,
-						   size_t error_bytes);
+__attribute__((warn_unused_result)) int daemon_run(const struct daemon_options *options, const char *server,
+						   char *error, size_t error_bytes);
 
 void daemon_metrics_describe(struct metrics *m);
 

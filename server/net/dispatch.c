@@ -1,5 +1,6 @@
 #include "server/net/dispatch.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 #include "server/net/hello.h"
@@ -73,7 +74,8 @@ void dispatch_oversize(struct conn *c, struct slice begin, uint32_t max)
 
 static bool looks_like_http(struct slice s)
 {
-	static const char *const methods[] = {"GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ", "DELETE ", "PATCH ", "CONNECT ", "PRI "};
+	static const char *const methods[] = {"GET ",	 "POST ",  "HEAD ",    "PUT ", "OPTIONS ",
+					      "DELETE ", "PATCH ", "CONNECT ", "PRI "};
 	size_t i;
 
 	for (i = 0; i < sizeof methods / sizeof *methods; i++)
@@ -87,7 +89,8 @@ void dispatch_garbage(struct conn *c, struct slice begin)
 	const char *line = "promptcached: this port speaks the promptcache protocol, see proto/PROTOCOL.md\n";
 
 	if (looks_like_http(begin))
-		line = "promptcached: this port speaks the promptcache protocol, see proto/PROTOCOL.md; HTTP is not spoken here\n";
+		line = "promptcached: this port speaks the promptcache protocol, see proto/PROTOCOL.md; HTTP is not "
+		       "spoken here\n";
 	c->shared->counters.net_garbage_total++;
 	conn_sent(c, buf_append_str(conn_output(c), line));
 	conn_finish(c, "another protocol");
@@ -101,15 +104,12 @@ static bool dispatch_admit(struct conn *c, const struct message *m)
 	struct net_metrics *counters = &c->shared->counters;
 	struct fault fault;
 
-	if (m->id == 0) {
-		fault_set(&fault, ERR_INVALID, "id", "a request has an id; 0 speaks of the connection");
-		conn_fault(c, 0, &fault);
-		return false;
-	}
+	assert(m->id != 0); /* message_decode refuses requests without an id */
 	if (requests_find(&c->requests, m->id) != NULL) {
 		counters->net_duplicate_ids_total++;
 		fault_set(&fault, ERR_DUPLICATE_ID, "id",
-			  "%s with id %" PRIu64 ": a request with this id is in flight and goes on; this one is not served",
+			  "%s with id %" PRIu64
+			  ": a request with this id is in flight and goes on; this one is not served",
 			  proto_op_name(m->op), m->id);
 		conn_fault(c, 0, &fault); /* with its id it would be taken for the end of the first one */
 		return false;
@@ -121,8 +121,8 @@ static bool dispatch_admit(struct conn *c, const struct message *m)
 	}
 	if (c->requests.count >= c->shared->options->inflight) {
 		counters->net_requests_refused_total++;
-		fault_set(&fault, ERR_OVERLOADED, "", "%" PRIu32 " requests are in flight on this connection (net.inflight)",
-			  c->requests.count);
+		fault_set(&fault, ERR_OVERLOADED, "",
+			  "%" PRIu32 " requests are in flight on this connection (net.inflight)", c->requests.count);
 		conn_error(c, m->id, &(struct reply_error){.fault = &fault, .retry_after_ms = 100});
 		return false;
 	}
@@ -156,7 +156,10 @@ static void dispatch_QUERY(struct conn *c, const struct message *m, struct slice
 		request_query(c, m, frame);
 }
 
-static void dispatch_LOOKUP(struct conn *c, const struct message *m, struct slice frame) { dispatch_QUERY(c, m, frame); }
+static void dispatch_LOOKUP(struct conn *c, const struct message *m, struct slice frame)
+{
+	dispatch_QUERY(c, m, frame);
+}
 
 static void dispatch_PUT(struct conn *c, const struct message *m, struct slice frame)
 {

@@ -17,7 +17,8 @@ static bool hello_check(struct conn *c, const struct message *m)
 	struct fault fault;
 
 	if (h->version == 0) {
-		fault_set(&fault, ERR_UNSUPPORTED, "version", "there is no version 0; this server speaks %d", PROTO_VERSION);
+		fault_set(&fault, ERR_UNSUPPORTED, "version", "there is no version 0; this server speaks %d",
+			  PROTO_VERSION);
 		hello_refuse(c, m->id, &fault);
 		return false;
 	}

@@ -4,7 +4,8 @@
 
 #define INPUT_KEPT_MAX ((size_t)FRAME_BYTES_MAX + PROTO_FRAME_PREFIX + 2 * INPUT_SCRATCH_BYTES)
 
-_Static_assert(INPUT_ROOM_BYTES > PROTO_FRAME_PREFIX + FRAME_ID_BYTES, "a longer piece tells its length, and is not oversize");
+_Static_assert(INPUT_ROOM_BYTES > PROTO_FRAME_PREFIX + FRAME_ID_BYTES,
+	       "a longer piece tells its length, and is not oversize");
 
 void input_init(struct input *in)
 {
@@ -138,7 +139,8 @@ bool input_park(struct input *in, struct input_scratch *s)
 bool input_drop_frame(struct input *in, uint64_t *ret_id)
 {
 	uint64_t op;
-	bool known = frame_peek(slice_of(in->kept.p + PROTO_FRAME_PREFIX, in->kept.n - PROTO_FRAME_PREFIX), &op, ret_id);
+	bool known =
+		frame_peek(slice_of(in->kept.p + PROTO_FRAME_PREFIX, in->kept.n - PROTO_FRAME_PREFIX), &op, ret_id);
 
 	in->skip = input_frame_bytes(in) - in->kept.n;
 	buf_free(&in->kept);

@@ -16,10 +16,11 @@
 
 #define INPUT_SCRATCH_BYTES 65536 /* smaller reads cost twice as much per request (0.9 us at 64 KB, 1.8 at 16) */
 #define INPUT_ROOM_BYTES    64	  /* in front of the scratch: kept bytes up to here move there */
-#define INPUT_STEP_BYTES    65536 /* at least so much is asked for when a kept frame grows: memory follows bytes, not claims */
+#define INPUT_STEP_BYTES                                                                                               \
+	65536 /* at least so much is asked for when a kept frame grows: memory follows bytes, not claims */
 
 struct input_scratch {
-	struct slice unread; /* between input_received and input_park */
+	struct slice unread;				       /* between input_received and input_park */
 	uint8_t bytes[INPUT_ROOM_BYTES + INPUT_SCRATCH_BYTES]; /* reads go behind the room */
 };
 

@@ -5,7 +5,8 @@ struct liveness_next {
 	enum liveness_event event;
 };
 
-static void liveness_earlier(struct liveness_next *next, uint64_t since_us, uint64_t after_us, enum liveness_event event)
+static void liveness_earlier(struct liveness_next *next, uint64_t since_us, uint64_t after_us,
+			     enum liveness_event event)
 {
 	if (since_us == 0 || since_us + after_us >= next->at_us)
 		return;

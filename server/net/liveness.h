@@ -44,6 +44,7 @@ enum liveness_event {
 };
 
 /* The next thing to happen and when. */
-uint64_t liveness_due_us(const struct liveness *l, const struct liveness_limits *limits, enum liveness_event *ret_event);
+uint64_t liveness_due_us(const struct liveness *l, const struct liveness_limits *limits,
+			 enum liveness_event *ret_event);
 
 #endif

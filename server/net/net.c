@@ -60,7 +60,8 @@ static int net_listen_endpoint(struct net *n, const struct endpoint *e, char *er
 	endpoint_text(e, text);
 	if (!auth_may_listen(e, n->shared.options->insecure)) {
 		snprintf(error, error_bytes,
-			 "%s: without TLS everybody on the way could read token, prompts and answers; listen on the loopback "
+			 "%s: without TLS everybody on the way could read token, prompts and answers; listen on the "
+			 "loopback "
 			 "interface or a Unix socket, or say `insecure: true`",
 			 text);
 		return -1;
@@ -69,7 +70,8 @@ static int net_listen_endpoint(struct net *n, const struct endpoint *e, char *er
 		snprintf(error, error_bytes, "%s: more than %d addresses", text, NET_LISTENERS_MAX);
 		return -1;
 	}
-	if (transport_listen(n->transport, e, &net_listener_events, n, &n->listeners[n->listeners_count], error, error_bytes) < 0)
+	if (transport_listen(n->transport, e, &net_listener_events, n, &n->listeners[n->listeners_count], error,
+			     error_bytes) < 0)
 		return -1;
 	endpoint_text(listener_endpoint(n->listeners[n->listeners_count]), text);
 	n->listeners_count++;
@@ -148,7 +150,8 @@ static uint64_t net_connections_max(const struct net_options *options)
 	room = room > 64 ? room - 64 : 1;
 	if (options->connections <= room)
 		return options->connections;
-	log_event(LOG_WARN, "net.connections", "net.connections=%" PRIu64 " is lowered to %" PRIu64 ": the limit of open files is %" PRIu64,
+	log_event(LOG_WARN, "net.connections",
+		  "net.connections=%" PRIu64 " is lowered to %" PRIu64 ": the limit of open files is %" PRIu64,
 		  options->connections, room, descriptors);
 	return room;
 }
@@ -236,8 +239,8 @@ int net_check(const struct net_options *options, char *error, size_t error_bytes
 	return 0;
 }
 
-int net_open(struct net **ret, struct loop *l, struct engine *e, const struct metrics *m, const struct net_options *options,
-	     const char *server, char *error, size_t error_bytes)
+int net_open(struct net **ret, struct loop *l, struct engine *e, const struct metrics *m,
+	     const struct net_options *options, const char *server, char *error, size_t error_bytes)
 {
 	struct net *n;
 

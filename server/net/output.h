@@ -13,11 +13,12 @@
 
 #include "server/engine/answer.h"
 
-#define OUTPUT_SPARE_BYTES 32768 /* a batch of 16 answers of 1 KB, with room */
-#define OUTPUT_SPARES_MAX  64	 /* 2 MB at most are kept for the next ones */
-#define OUTPUT_REF_BYTES_MIN 512 /* below, a copy is cheaper than one more element of the writev */
-#define OUTPUT_IOV_MAX	   64
-#define OUTPUT_COPIED_MAX  (64u * 1024 * 1024) /* ceiling of one connection's copied bytes: two frames of the largest size, and more */
+#define OUTPUT_SPARE_BYTES   32768 /* a batch of 16 answers of 1 KB, with room */
+#define OUTPUT_SPARES_MAX    64	   /* 2 MB at most are kept for the next ones */
+#define OUTPUT_REF_BYTES_MIN 512   /* below, a copy is cheaper than one more element of the writev */
+#define OUTPUT_IOV_MAX	     64
+#define OUTPUT_COPIED_MAX                                                                                              \
+	(64u * 1024 * 1024) /* ceiling of one connection's copied bytes: two frames of the largest size, and more */
 
 struct output_spares {
 	struct buf items[OUTPUT_SPARES_MAX];
@@ -48,8 +49,8 @@ static inline size_t output_bytes(const struct output *o) { return o->copied.n -
 struct buf *output_buf(struct output *o, struct output_spares *s);
 
 /* Appends data that lies in block: by reference, or a copy when it is small. False: no memory; nothing has changed. */
-__attribute__((warn_unused_result)) bool output_append_block(struct output *o, struct output_spares *s, struct answer_block *block,
-							     struct slice data);
+__attribute__((warn_unused_result)) bool output_append_block(struct output *o, struct output_spares *s,
+							     struct answer_block *block, struct slice data);
 
 /* The bytes from the front, as many as fit; returns how many of iov are filled. */
 int output_gather(const struct output *o, struct iovec iov[OUTPUT_IOV_MAX]);

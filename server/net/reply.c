@@ -111,7 +111,9 @@ bool reply_head(struct buf *out, uint64_t id, enum proto_source source, uint64_t
 }
 
 #define X(number, name, ...) CHUNK_KEY_##name = (number),
-enum { PROTO_CHUNK_KEYS(X) };
+enum {
+	PROTO_CHUNK_KEYS(X)
+};
 #undef X
 
 /* By hand: message_encode would want the data, and copy it. */

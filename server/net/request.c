@@ -180,21 +180,23 @@ static void request_fail(struct request *r, const struct reply_error *e)
 	/* Else the connection is closed, and with it all its requests, this one too. */
 }
 
-static void request_fail_memory(struct request *r)
+/* ---- sending */
+
+enum request_progress {
+	REQUEST_DRAINED, /* every piece there is was sent */
+	REQUEST_WAITS,	 /* for the output, or for its next turn */
+	REQUEST_STARVES, /* for WINDOW */
+	REQUEST_GONE,	 /* it has ended, or its connection was closed for want of memory */
+};
+
+static enum request_progress request_fail_memory(struct request *r)
 {
 	struct fault fault;
 
 	fault_set(&fault, ERR_NO_MEMORY, "", "there is no memory for the answer");
 	request_fail(r, &(struct reply_error){.fault = &fault, .retry_after_ms = 1000});
+	return REQUEST_GONE;
 }
-
-/* ---- sending */
-
-enum request_progress {
-	REQUEST_DRAINED, /* every piece there is was sent */
-	REQUEST_WAITS,	 /* for the output or for credit */
-	REQUEST_GONE,	 /* the connection was closed for want of memory */
-};
 
 static enum proto_source request_source(const struct request *r)
 {
@@ -234,12 +236,17 @@ static size_t request_room(const struct request *r)
 	return r->credit < room ? (size_t)r->credit : room;
 }
 
-static enum request_progress request_send_pieces(struct request *r, const struct answer *a, struct answer_reader *reader)
+/* At most REQUEST_CHUNK_BYTES_MAX and one piece more: then it is the turn of the connection's next request. */
+static enum request_progress request_send_pieces(struct request *r, const struct answer *a,
+						 struct answer_reader *reader)
 {
+	uint32_t stop = reader->offset + REQUEST_CHUNK_BYTES_MAX;
 	struct answer_piece piece;
 
 	while (reader->offset < a->bytes) {
-		if (!conn_may_send(r->conn) || request_room(r) == 0)
+		if (request_room(r) == 0)
+			return REQUEST_STARVES;
+		if (reader->offset >= stop || !conn_may_send(r->conn))
 			return REQUEST_WAITS;
 		if (!answer_read(a, reader, request_room(r), &piece))
 			break;
@@ -261,15 +268,16 @@ static bool request_fits(const struct request *r)
 	return r->credit == UINT64_MAX || payload_segments_bytes(payload) <= r->credit;
 }
 
-static void request_send_end(struct request *r, bool segments)
+static enum request_progress request_send_end(struct request *r, bool segments)
 {
 	struct conn *c = r->conn;
 
 	if (conn_sent(c, reply_query_end(conn_output(c), r->id, &r->query, segments)))
 		request_end(r);
+	return REQUEST_GONE;
 }
 
-static void request_fail_size(struct request *r)
+static enum request_progress request_fail_size(struct request *r)
 {
 	struct fault fault;
 
@@ -277,30 +285,30 @@ static void request_fail_size(struct request *r)
 		  "the answer has %u bytes, your frames at most %u: announce the feature STREAM, or ask for a stream",
 		  (unsigned)r->query.entry->payload_bytes, (unsigned)r->conn->frame_max);
 	request_fail(r, &(struct reply_error){.fault = &fault});
+	return REQUEST_GONE;
 }
 
 /* The query ended well and its answer goes, or went, in CHUNKs. */
-static void request_finish_chunks(struct request *r)
+static enum request_progress request_finish_chunks(struct request *r)
 {
 	const struct answer *a = r->query.answer;
 	struct answer_reader *reader = &r->query.reader;
+	enum request_progress progress;
 
 	if (a == NULL && r->whole == NULL) {
 		r->whole = payload_answer(&r->shared->payload_decoder, entry_payload(r->query.entry));
-		if (r->whole == NULL) {
-			request_fail_memory(r);
-			return;
-		}
+		if (r->whole == NULL)
+			return request_fail_memory(r);
 	}
 	if (r->whole != NULL) {
 		a = r->whole;
 		reader = &r->whole_reader;
 	}
-	if (request_send_pieces(r, a, reader) == REQUEST_DRAINED)
-		request_send_end(r, false);
+	progress = request_send_pieces(r, a, reader);
+	return progress == REQUEST_DRAINED ? request_send_end(r, false) : progress;
 }
 
-static void request_pump_ended(struct request *r)
+static enum request_progress request_pump_ended(struct request *r)
 {
 	struct query *q = &r->query;
 
@@ -309,44 +317,33 @@ static void request_pump_ended(struct request *r)
 						      .retry_after_ms = q->outcome.retry_after_ms,
 						      .offset = r->sent,
 						      .upstream_status = q->outcome.upstream_status});
-		return;
+		return REQUEST_GONE;
 	}
 	if (!conn_may_send(r->conn))
-		return;
+		return REQUEST_WAITS;
 	if (q->entry == NULL || (!r->chunked && r->whole == NULL && request_fits(r)))
-		request_send_end(r, true);
-	else if (r->chunks_ok)
-		request_finish_chunks(r);
-	else
-		request_fail_size(r);
+		return request_send_end(r, true);
+	return r->chunks_ok ? request_finish_chunks(r) : request_fail_size(r);
 }
 
-/* What could not be sent for the sake of the output waits in the connection's list; what waits for credit waits for WINDOW. */
-static void request_wait_for_output(struct request *r)
+void request_pump(struct request *r)
 {
-	if (conn_may_send(r->conn) || r->queued)
+	struct query *q = &r->query;
+	enum request_progress progress;
+
+	if (!request_is_query(r) || q->state == QUERY_WAITING)
+		return;
+	progress = q->state == QUERY_ENDED ? request_pump_ended(r) : request_send_pieces(r, q->answer, &q->reader);
+	if (progress != REQUEST_WAITS || r->queued)
 		return;
 	r->queued = true;
 	TAILQ_INSERT_TAIL(&r->conn->ready, r, ready_link);
 }
 
-void request_pump(struct request *r)
+static void request_on_ready(struct query *q)
 {
-	struct conn *c = r->conn;
-	struct query *q = &r->query;
-	uint64_t id = r->id;
-
-	if (!request_is_query(r) || q->state == QUERY_WAITING)
-		return;
-	if (q->state == QUERY_ENDED)
-		request_pump_ended(r);
-	else
-		request_send_pieces(r, q->answer, &q->reader);
-	if (c->state != CONN_CLOSED && requests_find(&c->requests, id) == r)
-		request_wait_for_output(r);
+	request_pump((struct request *)((char *)q - offsetof(struct request, query)));
 }
-
-static void request_on_ready(struct query *q) { request_pump((struct request *)((char *)q - offsetof(struct request, query))); }
 
 /* ---- starting */
 
@@ -372,8 +369,9 @@ void request_query(struct conn *c, const struct message *m, struct slice frame)
 		r->credit = m->request.window;
 	r->chunks_ok = (c->features & FEATURE_STREAM) || r->query.stream || r->credit != UINT64_MAX;
 	if (engine_query(c->shared->engine, &r->query, m, frame) < 0) {
-		conn_error(c, r->id, &(struct reply_error){.fault = &r->query.outcome.fault,
-							   .retry_after_ms = r->query.outcome.retry_after_ms});
+		conn_error(c, r->id,
+			   &(struct reply_error){.fault = &r->query.outcome.fault,
+						 .retry_after_ms = r->query.outcome.retry_after_ms});
 		request_free(r);
 		return;
 	}

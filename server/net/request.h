@@ -32,10 +32,10 @@ struct request {
 	uint64_t credit; /* bytes of CHUNK payload the client takes; UINT64_MAX: any */
 	uint64_t sent;	 /* bytes of CHUNK payload sent */
 	enum proto_op op;
-	bool listed;	 /* in the connection's table */
-	bool queued;	 /* in the connection's list of ready ones */
-	bool chunks_ok;	 /* the client understands CHUNKs */
-	bool chunked;	 /* HEAD was sent */
+	bool listed;	      /* in the connection's table */
+	bool queued;	      /* in the connection's list of ready ones */
+	bool chunks_ok;	      /* the client understands CHUNKs */
+	bool chunked;	      /* HEAD was sent */
 	struct answer *whole; /* a complete answer that is sent in CHUNKs (a reference), read with whole_reader */
 	struct answer_reader whole_reader;
 	union {
@@ -63,8 +63,8 @@ void request_query(struct conn *c, const struct message *m, struct slice frame);
 void request_invalidate(struct conn *c, const struct message *m);
 
 void request_credit(struct request *r, uint64_t bytes); /* WINDOW */
-void request_cancel(struct request *r);			/* CANCEL: ends with ERROR CANCELLED, or, an invalidation, in its own time */
-void request_abandon_all(struct conn *c);		/* the connection is going: nobody waits for the answers */
+void request_cancel(struct request *r);	  /* CANCEL: ends with ERROR CANCELLED, or, an invalidation, in its own time */
+void request_abandon_all(struct conn *c); /* the connection is going: nobody waits for the answers */
 
 /* Sends what there is to send, as far as the connection takes it. r may be gone afterwards. */
 void request_pump(struct request *r);

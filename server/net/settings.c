@@ -2,10 +2,10 @@
 
 #include <stddef.h>
 
-#define KB 1024ull
-#define MB (1024 * KB)
-#define GB (1024 * MB)
-#define TB (1024 * GB)
+#define KB     1024ull
+#define MB     (1024 * KB)
+#define GB     (1024 * MB)
+#define TB     (1024 * GB)
 #define MINUTE 60000ull
 #define DAY    (24 * 60 * MINUTE)
 

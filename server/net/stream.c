@@ -95,7 +95,10 @@ static ssize_t stream_result(ssize_t n)
 	return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? STREAM_AGAIN : STREAM_BROKEN;
 }
 
-ssize_t stream_read(struct stream *s, const struct iovec *iov, int count) { return stream_result(readv(s->fd, iov, count)); }
+ssize_t stream_read(struct stream *s, const struct iovec *iov, int count)
+{
+	return stream_result(readv(s->fd, iov, count));
+}
 
 ssize_t stream_write(struct stream *s, const struct iovec *iov, int count)
 {

@@ -96,7 +96,8 @@ static void transport_set_starved(struct transport *t, bool starved)
 		return;
 	t->starved = starved;
 	if (starved)
-		log_event(LOG_WARN, "transport.starved", "no descriptor left: new connections are closed; raise the limit of open files");
+		log_event(LOG_WARN, "transport.starved",
+			  "no descriptor left: new connections are closed; raise the limit of open files");
 	else
 		log_event(LOG_INFO, "transport.recovered", "descriptors are there again; shed=%llu",
 			  (unsigned long long)t->counters.shed);
@@ -202,7 +203,8 @@ static int listen_clear_path(const struct endpoint *e, char *error, size_t error
 	if (reason != ECONNREFUSED)
 		return listen_fail(e, error, error_bytes, "%s", strerror(reason));
 	if (unlink(path) != 0 && errno != ENOENT)
-		return listen_fail(e, error, error_bytes, "cannot remove the socket that was left behind: %s", strerror(errno));
+		return listen_fail(e, error, error_bytes, "cannot remove the socket that was left behind: %s",
+				   strerror(errno));
 	return 0;
 }
 

@@ -29,7 +29,7 @@ struct stream;
 
 struct transport_counters {
 	uint64_t accepted;
-	uint64_t shed;	  /* connections closed at once because the process had no descriptor left */
+	uint64_t shed;	   /* connections closed at once because the process had no descriptor left */
 	uint64_t failures; /* accepts that failed for another reason */
 };
 
@@ -48,10 +48,10 @@ struct listener_events {
 /* Binds and listens. A Unix socket that nobody answers is replaced, one that somebody answers is refused, mode is 0600, and the file goes
  * at close if it is still the one that was made. 0, or -1 with a sentence. */
 __attribute__((warn_unused_result)) int transport_listen(struct transport *t, const struct endpoint *e,
-							 const struct listener_events *events, void *owner, struct listener **ret,
-							 char *error, size_t error_bytes);
+							 const struct listener_events *events, void *owner,
+							 struct listener **ret, char *error, size_t error_bytes);
 const struct endpoint *listener_endpoint(const struct listener *l); /* with the port that the system chose */
-void listener_close(struct listener *l);			     /* accepts NULL */
+void listener_close(struct listener *l);			    /* accepts NULL */
 
 struct stream_events {
 	void (*readable)(void *owner);
@@ -61,10 +61,14 @@ struct stream_events {
 
 /* Begins to watch. events: (borrowed) usually static. */
 void stream_start(struct stream *s, const struct stream_events *events, void *owner);
-void stream_want_read(struct stream *s, bool want); /* at first: true */
+void stream_want_read(struct stream *s, bool want);  /* at first: true */
 void stream_want_write(struct stream *s, bool want); /* at first: false */
 
-enum { STREAM_EOF = 0, STREAM_AGAIN = -1, STREAM_BROKEN = -2 };
+enum {
+	STREAM_EOF = 0,
+	STREAM_AGAIN = -1,
+	STREAM_BROKEN = -2
+};
 
 /* Bytes read or written (> 0), or one of the above; a write never gives EOF. Neither blocks. */
 ssize_t stream_read(struct stream *s, const struct iovec *iov, int count);
