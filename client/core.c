@@ -203,7 +203,10 @@ bool core_was_taken(const struct core *c, const struct core_request *r)
 
 /* ---- output and liveness */
 
-struct slice core_output(const struct core *c) { return slice_of(c->out.p + c->out_head, c->out.n - c->out_head); }
+struct slice core_output(const struct core *c)
+{
+	return c->out.n > c->out_head ? slice_of(c->out.p + c->out_head, c->out.n - c->out_head) : slice_of(NULL, 0);
+}
 
 void core_sent(struct core *c, size_t n)
 {

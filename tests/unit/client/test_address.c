@@ -1,0 +1,207 @@
+/* address and settings: texts, the default socket and its directory, where the token comes from. */
+#include "client_test.h"
+
+#include "client/settings.h"
+
+static char home[64];
+static struct failure failure;
+
+static int setup(void **state)
+{
+	(void)state;
+	snprintf(home, sizeof(home), "/tmp/promptcache-test-XXXXXX");
+	assert_non_null(mkdtemp(home));
+	unsetenv("PROMPTCACHE_SERVER");
+	unsetenv("PROMPTCACHE_TOKEN");
+	setenv("XDG_RUNTIME_DIR", home, 1);
+	setenv("XDG_STATE_HOME", home, 1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf '%s'", home);
+	assert_int_equal(system(command), 0);
+	return 0;
+}
+
+static void parsed(const char *text, const char *printed)
+{
+	struct address a;
+	struct endpoint list[ADDRESS_ENDPOINTS_MAX];
+	size_t count;
+	char name[160];
+
+	assert_int_equal(address_parse(text, &a, &failure), PC_OK);
+	assert_int_equal(address_resolve(&a, list, &count, &failure), PC_OK);
+	assert_true(count >= 1);
+	endpoint_print(&list[0], name, sizeof(name));
+	assert_string_equal(name, printed);
+}
+
+static void addresses_are_parsed(void **state)
+{
+	(void)state;
+	parsed("unix:/run/x.sock", "unix:/run/x.sock");
+	parsed("tcp://127.0.0.1:9", "tcp://127.0.0.1:9");
+	parsed("tcp://127.0.0.1", "tcp://127.0.0.1:7411");
+	parsed("tcp://[::1]:9", "tcp://[::1]:9");
+	parsed("tcp://[::1]", "tcp://[::1]:7411");
+}
+
+static void bad_addresses_are_refused(void **state)
+{
+	static const char *const bad[] = {"/run/x.sock", "unix:",	  "tcp://",	   "tcp://:7411",
+					  "tcp://h:0",	 "tcp://h:65536", "tcp://h:7411x", "tcp://[::1:7411",
+					  "http://h",	 "tcp://[::1]x"};
+	struct address a;
+	char text[300];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(address_parse(bad[i], &a, &failure), PC_INVALID);
+	assert_int_equal(address_parse("tls://h:1", &a, &failure), PC_UNSUPPORTED);
+	snprintf(text, sizeof(text), "unix:/%0200d", 1); /* longer than a socket's path may be */
+	assert_int_equal(address_parse(text, &a, &failure), PC_INVALID);
+}
+
+static void the_default_is_the_socket_if_there_is_one_else_loopback(void **state)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	char expected[160];
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)state;
+	parsed(NULL, "tcp://127.0.0.1:7411");
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s/promptcached.sock", home);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	snprintf(expected, sizeof(expected), "unix:%s", un.sun_path);
+	parsed(NULL, expected);
+	parsed("", expected);
+	setenv("PROMPTCACHE_SERVER", "tcp://127.0.0.1:5", 1);
+	parsed(NULL, "tcp://127.0.0.1:5");
+	parsed("tcp://127.0.0.1:6", "tcp://127.0.0.1:6");
+	close(fd);
+}
+
+static void token_is(const char *expected, const char *token, const char *file)
+{
+	struct pc_options options = PC_OPTIONS_INIT;
+	struct settings s;
+	struct core core;
+	struct message m;
+	struct message_decoder decoder;
+	struct fault fault;
+
+	options.token = token;
+	options.token_file = file;
+	assert_int_equal(settings_init(&s, &options, &failure), PC_OK);
+	assert_int_equal(settings_core(&s, &core, 0, &failure), PC_OK);
+	assert_int_equal(message_decoder_init(&decoder), 0);
+	assert_int_equal(
+		message_decode(&decoder, frame_next(core_output(&core), FRAME_BYTES_MAX).frame, FROM_C, &m, &fault), 0);
+	assert_true(slice_is(m.hello.token, expected));
+	message_decoder_free(&decoder);
+	core_free(&core);
+	settings_free(&s);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void the_token_comes_from_the_first_place_that_has_one(void **state)
+{
+	char path[160], other[160];
+
+	(void)state;
+	token_is("", NULL, NULL);
+	snprintf(path, sizeof(path), "%s/promptcached", home);
+	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/promptcached/token", home);
+	write_file(path, "from-the-default-file\n");
+	token_is("from-the-default-file", NULL, NULL);
+	setenv("PROMPTCACHE_TOKEN", "from-the-environment", 1);
+	token_is("from-the-environment", NULL, NULL);
+	snprintf(other, sizeof(other), "%s/other", home);
+	write_file(other, "from-a-file \r\n\n");
+	token_is("from-a-file", NULL, other);
+	token_is("given", "given", other);
+}
+
+static void a_token_file_that_was_named_has_to_hold_one(void **state)
+{
+	struct pc_options options = PC_OPTIONS_INIT;
+	struct settings s;
+	struct core core;
+	char path[160], text[700];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/token", home);
+	options.token_file = path;
+	assert_int_equal(settings_init(&s, &options, &failure), PC_OK);
+	assert_int_equal(settings_core(&s, &core, 0, &failure), PC_INVALID);
+	write_file(path, "\n");
+	assert_int_equal(settings_core(&s, &core, 0, &failure), PC_INVALID);
+	memset(text, 'x', sizeof(text));
+	text[TOKEN_BYTES_MAX + 1] = '\0';
+	write_file(path, text);
+	assert_int_equal(settings_core(&s, &core, 0, &failure), PC_INVALID);
+	text[TOKEN_BYTES_MAX] = '\0';
+	write_file(path, text);
+	assert_int_equal(settings_core(&s, &core, 0, &failure), PC_OK);
+	core_free(&core);
+	settings_free(&s);
+}
+
+static void options_out_of_range_are_refused(void **state)
+{
+	struct pc_options options = PC_OPTIONS_INIT;
+	struct settings s;
+
+	(void)state;
+	options.frame_max = 100;
+	assert_int_equal(settings_init(&s, &options, &failure), PC_INVALID);
+	options.frame_max = 1u << 30;
+	assert_int_equal(settings_init(&s, &options, &failure), PC_INVALID);
+	options.frame_max = 0;
+	options.output_max = 1;
+	assert_int_equal(settings_init(&s, &options, &failure), PC_INVALID);
+	assert_string_equal(failure.seen.field, "output_max");
+}
+
+static void every_status_has_a_name_and_a_text(void **state)
+{
+	(void)state;
+	for (int status = 1; status >= -9; status--) {
+		assert_string_not_equal(pc_status_name(status), "UNKNOWN");
+		assert_true(strlen(pc_strerror(status)) > 0);
+	}
+	assert_string_equal(pc_status_name(-100), "UNKNOWN");
+	assert_non_null(pc_strerror(-100));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(addresses_are_parsed),
+		CASE(bad_addresses_are_refused),
+		CASE(the_default_is_the_socket_if_there_is_one_else_loopback),
+		CASE(the_token_comes_from_the_first_place_that_has_one),
+		CASE(a_token_file_that_was_named_has_to_hold_one),
+		CASE(options_out_of_range_are_refused),
+		CASE(every_status_has_a_name_and_a_text),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
