@@ -167,7 +167,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x23, frame_max, UINT, OPT, 0, "HELLO: largest frame the server takes, in bytes")                                     \
 	X(0x24, inflight_max, UINT, OPT, 0, "HELLO: requests in flight the server takes on this connection")                    \
 	X(0x25, ping_interval_ms, UINT, OPT, 0, "HELLO: how often the server sends PING while requests wait")                   \
-	X(0x30, removed, UINT, OPT, 0, "INVALIDATE: entries forgotten in memory (a namespace's durable rows are not counted)")  \
+	X(0x30, removed, UINT, OPT, 0, "INVALIDATE of a request: 1 if there was an entry, else 0; a namespace is not counted")  \
 	X(0x31, stats, MAP, OPT, STATS_ITEMS_MAX, "STATS: {name: number}")
 
 #define PROTO_ERROR_KEYS(X)                                                                                                     \
@@ -219,7 +219,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(EMPTY, 5, "the answer is empty")                                                                                      \
 	X(INVALIDATED, 6, "invalidated while the answer was being made")                                                        \
 	X(TOO_LARGE, 7, "larger than an entry may be")                                                                          \
-	X(UNCACHEABLE, 8, "parameters rule it out: n above 1, logprobs")                                                        \
+	X(UNCACHEABLE, 8, "parameters rule it out (kept for later: this version refuses n above 1 and logprobs)")                                                        \
 	X(NO_MEMORY, 9, "there was no memory for it")                                                                           \
 	X(DISABLED, 10, "the store is disabled")                                                                                \
 	X(MISS, 11, "nothing stored matches (LOOKUP)")
