@@ -6,7 +6,7 @@
 
 #include "bench/mockai/random.h"
 #include "bench/mockai/schema.h"
-#include "utf8.h"
+#include "bench/mockai/utf8.h"
 
 #define ECHO_BYTES_MAX	 200u /* of the question in the answer */
 #define BYTES_PER_TOKEN	 4

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "bench/mockai/chat_reply.h"
-#include "utf8.h"
+#include "bench/mockai/utf8.h"
 
 struct stream {
 	struct script *script;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "utf8.h"
+#include "bench/mockai/utf8.h"
 
 void stats_init(struct stats *s)
 {
