@@ -79,7 +79,7 @@ void engine_set_store(struct engine *e, struct store *s);
 void engine_free(struct engine *e); /* no query, flight or invalidation may be running; accepts NULL */
 
 /* ---- QUERY and LOOKUP. q->ready and q->stream are set, the rest of q is zero. frame: the bytes m was decoded from (copied if needed).
- *  0: q->state is ENDED (a hit, answered now) or WAITING.
+ *  0: q->state is WAITING, or ENDED in this call: a hit, or outcome.fault (the LLM could not be called at all).
  * -1: refused; q->outcome.fault and retry_after_ms say why; q is as before otherwise. */
 __attribute__((warn_unused_result)) int engine_query(struct engine *e, struct query *q, const struct message *m, struct slice frame);
 

@@ -368,7 +368,8 @@ void request_query(struct conn *c, const struct message *m, struct slice frame)
 	if (MESSAGE_HAS(&m->request, REQUEST, window))
 		r->credit = m->request.window;
 	r->chunks_ok = (c->features & FEATURE_STREAM) || r->query.stream || r->credit != UINT64_MAX;
-	if (engine_query(c->shared->engine, &r->query, m, frame) < 0) {
+	/* Refused, or failed in the same turn: no upstream serves the model, or its queue is full. */
+	if (engine_query(c->shared->engine, &r->query, m, frame) < 0 || r->query.outcome.fault.code != ERR_NONE) {
 		conn_error(c, r->id,
 			   &(struct reply_error){.fault = &r->query.outcome.fault,
 						 .retry_after_ms = r->query.outcome.retry_after_ms});
