@@ -105,8 +105,7 @@ echo
 
 say "6. kill -9, restart, and the ten most frequent questions again"
 sleep 0.2 # one commit interval: what was answered before it is on disk
-kill -9 "$daemon"
-wait "$daemon" 2>/dev/null || true
+{ kill -9 "$daemon" && wait "$daemon"; } 2>/dev/null || true # in braces: bash's own "Killed" is not for the reader
 start_daemon
 while IFS= read -r question; do
 	ask "after kill -9" "$question"
@@ -131,8 +130,12 @@ wait "$daemon" 2>/dev/null || { echo "demo: the daemon did not shut down cleanly
 daemon=
 say "Next"
 cat <<EOF
-   OPENAI_API_KEY=sk-… $promptcached                   the daemon, on your default socket and 127.0.0.1:7411
-   $build/client/cli/promptcache query "What is a TTL?"       ask; twice
-   $build/client/cli/promptcache stats                        what it counted
-   README.md                                                the C client in ten lines, configuration, operations
+   OPENAI_API_KEY=sk-... $promptcached &
+        the daemon, on your default socket and 127.0.0.1:7411
+   $build/client/cli/promptcache query "What is a TTL?"
+        ask it; twice
+   $build/client/cli/promptcache stats
+        what it counted
+   README.md
+        the C client in ten lines, configuration, operations
 EOF
