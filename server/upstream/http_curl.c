@@ -312,6 +312,9 @@ void http_handle_finished(struct http_handle *x, CURLcode code)
 		handle_end(x, HTTP_REFUSED, "");
 	else if (x->broken != NULL)
 		handle_end(x, HTTP_BROKEN, x->broken);
+	else if (code == CURLE_OK &&
+		 !x->headed) /* libcurl takes a connection that ends within the headers for a whole response */
+		handle_end(x, HTTP_BROKEN, "the response ended within its headers");
 	else
 		handle_end(x, outcome_of(code),
 			   code == CURLE_OK	 ? ""
