@@ -13,6 +13,7 @@ struct cli {
 	uv_loop_t loop;
 	uv_signal_t interrupt;
 	struct pc_async *async; /* NULL: closed */
+	struct cli_line line;
 	int exit_status;
 };
 
@@ -46,7 +47,7 @@ static int on_chunk(void *owner, const struct pc_chunk *chunk)
 {
 	struct cli *c = owner;
 
-	return cli_output_chunk(&c->options, chunk) ? 0 : 1;
+	return cli_output_chunk(&c->options, &c->line, chunk) ? 0 : 1;
 }
 
 static void on_done(void *owner, int status, struct pc_answer *answer, const struct pc_failure *failure)
@@ -56,10 +57,12 @@ static void on_done(void *owner, int status, struct pc_answer *answer, const str
 	if (c->async == NULL)
 		return; /* interrupted */
 	c->exit_status = exit_of_status(status);
-	if (answer != NULL && !cli_output_answer(&c->options, c->input.stream, answer))
+	if (answer != NULL && !cli_output_answer(&c->options, &c->line, c->input.stream, answer))
 		c->exit_status = EXIT_FAILED;
-	if (failure != NULL)
+	if (failure != NULL) {
+		cli_output_line_end(&c->line);
 		cli_output_failure(failure);
+	}
 	pc_answer_free(answer);
 	cli_stop(c);
 }
@@ -73,6 +76,7 @@ static void on_interrupt(uv_signal_t *signal, int number)
 	c->async = NULL; /* on_done, which comes from the close, has nothing to say */
 	c->exit_status = EXIT_INTERRUPTED;
 	pc_async_close(async);
+	cli_output_line_end(&c->line);
 	cli_stop(c);
 }
 

@@ -165,31 +165,34 @@ static void status_answer(const struct cli_options *o, const struct pc_answer *a
 	status_print(o, text);
 }
 
-static void segment_print(int kind, const char *data, size_t n)
+void cli_output_line_end(struct cli_line *line)
 {
-	if (kind == PC_TEXT || kind == PC_REFUSAL || kind == PC_TOOL_CALL)
-		fwrite(data, 1, n, stdout);
+	if (line->open)
+		putchar('\n');
+	line->open = false;
+	fflush(stdout);
 }
 
-static bool ends_line(const struct pc_answer *a)
+/* Reasoning is not for reading along; --json has it. */
+static void piece_print(struct cli_line *line, int kind, unsigned segment, const char *data, size_t n)
 {
-	size_t n = pc_answer_text_len(a);
-
-	return pc_answer_segment_count(a) == 1 && n > 0 && pc_answer_text(a)[n - 1] == '\n';
+	if (n == 0 || (kind != PC_TEXT && kind != PC_REFUSAL && kind != PC_TOOL_CALL))
+		return;
+	if (segment != line->segment)
+		cli_output_line_end(line);
+	fwrite(data, 1, n, stdout);
+	line->open = data[n - 1] != '\n';
+	line->segment = segment;
 }
 
-static void people_answer(const struct cli_options *o, bool streamed, const struct pc_answer *a)
+static void people_answer(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a)
 {
 	for (size_t i = 0; i < pc_answer_segment_count(a) && !streamed; i++) {
 		const struct pc_segment *s = pc_answer_segment(a, i);
 
-		segment_print(s->kind, s->data, s->len);
-		if (s->kind == PC_TOOL_CALL)
-			putchar('\n');
+		piece_print(line, s->kind, (unsigned)i, s->data, s->len);
 	}
-	if (pc_answer_segment_count(a) > 0 && !ends_line(a))
-		putchar('\n');
-	fflush(stdout); /* before the line about it */
+	cli_output_line_end(line); /* before the line about it */
 	status_answer(o, a);
 }
 
@@ -202,15 +205,15 @@ static void people_stats(const struct pc_answer *a)
 		printf("%-48s %.15g\n", name, value);
 }
 
-static void people_result(const struct cli_options *o, bool streamed, const struct pc_answer *a)
+static void people_result(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a)
 {
 	switch (o->command) {
 	case COMMAND_QUERY:
 	case COMMAND_LOOKUP:
-		people_answer(o, streamed, a);
+		people_answer(o, line, streamed, a);
 		break;
 	case COMMAND_PUT:
-		printf("%s: %s\n", pc_answer_stored(a) ? "stored" : "not stored", pc_answer_reason_text(a));
+		printf("%s%s\n", pc_answer_stored(a) ? "" : "not stored: ", pc_answer_reason_text(a));
 		break;
 	case COMMAND_INVALIDATE:
 		printf("forgotten; %llu in memory\n", (unsigned long long)pc_answer_removed(a));
@@ -223,7 +226,7 @@ static void people_result(const struct cli_options *o, bool streamed, const stru
 	}
 }
 
-bool cli_output_answer(const struct cli_options *o, bool streamed, const struct pc_answer *a)
+bool cli_output_answer(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a)
 {
 	if (o->json) {
 		json_t *object = result_json(o, a);
@@ -232,16 +235,16 @@ bool cli_output_answer(const struct cli_options *o, bool streamed, const struct 
 		putchar('\n');
 		json_decref(object);
 	} else {
-		people_result(o, streamed, a);
+		people_result(o, line, streamed, a);
 	}
 	return fflush(stdout) == 0 && !ferror(stdout);
 }
 
-bool cli_output_chunk(const struct cli_options *o, const struct pc_chunk *chunk)
+bool cli_output_chunk(const struct cli_options *o, struct cli_line *line, const struct pc_chunk *chunk)
 {
 	if (o->json)
 		return true;
-	segment_print(chunk->kind, chunk->data, chunk->len);
+	piece_print(line, chunk->kind, chunk->index, chunk->data, chunk->len);
 	return fflush(stdout) == 0 && !ferror(stdout);
 }
 

@@ -5,11 +5,20 @@
 #include "client/cli/options.h"
 #include "client/promptcache.h"
 
+/* Where the cursor is, for people: each segment starts on a line of its own. Zeroed at the start. */
+struct cli_line {
+	bool open; /* something was printed, and no line feed behind it */
+	unsigned segment;
+};
+
 /* False: stdout cannot be written to. */
-bool cli_output_answer(const struct cli_options *o, bool streamed, const struct pc_answer *a);
+bool cli_output_answer(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a);
 
 /* A piece of a stream, for people. */
-bool cli_output_chunk(const struct cli_options *o, const struct pc_chunk *chunk);
+bool cli_output_chunk(const struct cli_options *o, struct cli_line *line, const struct pc_chunk *chunk);
+
+/* Ends the line if it is open. */
+void cli_output_line_end(struct cli_line *line);
 
 /* "promptcache: RATE_LIMITED: …" on stderr. */
 void cli_output_failure(const struct pc_failure *failure);
