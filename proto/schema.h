@@ -192,7 +192,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(END, end)                                                                                                             \
 	X(ERROR, error)
 
-/* ---- vocabularies -----------------------------------------------------------------------------------------------------------*/
+/* ---- vocabularies */
 /* X(NAME, number, text): where an answer came from */
 #define PROTO_SOURCES(X)                                                                                                        \
 	X(NONE, 0, "there is none (LOOKUP)")                                                                                    \

@@ -63,8 +63,7 @@ struct entry *engine_entry(struct engine *e, const uint8_t key[ENTRY_KEY_BYTES],
 
 uint64_t engine_as_of(struct engine *e) { return freshness_as_of(&e->freshness, loop_wall_us(e->loop)); }
 
-/* ---- what the store asks and tells
- * ------------------------------------------------------------------------------------------*/
+/* ---- what the store asks and tells */
 
 static void engine_on_epoch(void *owner, const struct tag *tag, uint64_t stamp)
 {
@@ -100,8 +99,7 @@ struct durable_events engine_store_events(struct engine *e)
 
 void engine_set_store(struct engine *e, struct store *s) { e->store = s; }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------------------*/
+/* ---- life */
 
 struct engine *engine_new(struct loop *l, struct upstreams *u, const struct engine_options *options)
 {
@@ -148,8 +146,7 @@ void engine_free(struct engine *e)
 	free(e);
 }
 
-/* ---- leaving
- * ----------------------------------------------------------------------------------------------------------------*/
+/* ---- leaving */
 
 static void engine_tell_drained(struct loop_task *t)
 {
@@ -184,8 +181,7 @@ void engine_abort(struct engine *e)
 		flight_abort(f); /* frees later, so that the walk is safe */
 }
 
-/* ---- PUT
- * --------------------------------------------------------------------------------------------------------------------*/
+/* ---- PUT */
 
 static int put_payload(struct buf *out, const struct plan *plan, const struct request_body *r,
 		       struct slice finish_reason, struct fault *fault)
@@ -255,8 +251,7 @@ out:
 	return rc;
 }
 
-/* ---- INVALIDATE
- * -------------------------------------------------------------------------------------------------------------*/
+/* ---- INVALIDATE */
 
 static void invalidation_durable(struct durable_ack *a)
 {

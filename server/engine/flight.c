@@ -29,8 +29,7 @@ static void flight_move(struct flight *f, enum flight_state to)
 	f->state = to;
 }
 
-/* ---- the list that newcomers search
- * ------------------------------------------------------------------------------------------*/
+/* ---- the list that newcomers search */
 
 static void flight_list(struct flight *f)
 {
@@ -89,8 +88,7 @@ struct flight *flight_find(struct engine *e, const struct plan *plan, const stru
 	return NULL;
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------------------------------*/
+/* ---- life */
 
 struct flight *flight_new(struct engine *e, const struct plan *plan, struct slice frame, struct fault *fault)
 {
@@ -155,8 +153,7 @@ static void flight_retire(struct flight *f)
 
 static bool flight_is_over(const struct flight *f) { return f->state == FLIGHT_DONE || f->state == FLIGHT_FAILED; }
 
-/* ---- waiters
- * -----------------------------------------------------------------------------------------------------------------*/
+/* ---- waiters */
 
 static void waiter_follow(struct query *q, struct answer *a)
 {
@@ -290,8 +287,7 @@ void flight_abort(struct flight *f)
 	flight_fail(f, &fault, 1000, 0);
 }
 
-/* ---- EXACT
- * -------------------------------------------------------------------------------------------------------------------*/
+/* ---- EXACT */
 
 static void flight_hit(struct flight *f, struct entry *entry)
 {
@@ -335,8 +331,7 @@ static void flight_read(struct flight *f)
 	store_read(f->engine->store, &f->read);
 }
 
-/* ---- LLM
- * ---------------------------------------------------------------------------------------------------------------------*/
+/* ---- LLM */
 
 static bool flight_piece(struct upstream_call *c, enum proto_segment kind, unsigned index, struct slice data)
 {
@@ -446,8 +441,7 @@ static void flight_call(struct flight *f)
 	f->calling = true;
 }
 
-/* ---- CHECK and STORE
- * ---------------------------------------------------------------------------------------------------------*/
+/* ---- CHECK and STORE */
 
 static struct entry *flight_make_entry(struct flight *f, const struct upstream_result *r)
 {
@@ -546,8 +540,7 @@ static void flight_call_end(struct upstream_call *c, const struct upstream_resul
 		flight_broke(f, r);
 }
 
-/* ---- the journey: runs until it waits
- * ----------------------------------------------------------------------------------------*/
+/* ---- the journey: runs until it waits */
 
 static void flight_tick(struct flight *f)
 {
