@@ -79,8 +79,7 @@ struct pc_failure {
 	uint64_t upstream_status; /* HTTP status of the LLM's provider; 0: none */
 };
 
-/* ---- handles
- * ----------------------------------------------------------------------------------------------------------------*/
+/* ---- handles */
 
 #define PC_CONNECT_TIMEOUT_MS 2000  /* unless the options say otherwise; until the server has said hello */
 #define PC_QUERY_TIMEOUT_MS   60000 /* of pc_query and pc_query_stream where the query's timeout_ms is 0 */
@@ -128,8 +127,7 @@ PC_API void pc_close(struct pc *pc); /* accepts NULL. Answers live on. */
 /* Of the last call on this handle; valid until the next. Never NULL; status PC_OK if the last call did not fail. */
 PC_API const struct pc_failure *pc_error(const struct pc *pc);
 
-/* ---- the question
- * -----------------------------------------------------------------------------------------------------------*/
+/* ---- the question */
 
 struct pc_message {
 	const char *role;    /* system, user, assistant, ... */
@@ -190,8 +188,7 @@ struct pc_query {
 		sizeof(struct pc_query), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0           \
 	}
 
-/* ---- the answer
- * -------------------------------------------------------------------------------------------------------------*/
+/* ---- the answer */
 
 enum pc_kind {
 	PC_TEXT = 1,

@@ -61,7 +61,10 @@ static void on_done(void *owner, int status, struct pc_answer *answer, const str
 		c->exit_status = EXIT_FAILED;
 	if (failure != NULL) {
 		cli_output_line_end(&c->line);
-		cli_output_failure(failure);
+		if (ferror(stdout))
+			fputs("promptcache: standard output cannot be written to\n", stderr);
+		else
+			cli_output_failure(failure);
 	}
 	pc_answer_free(answer);
 	cli_stop(c);
