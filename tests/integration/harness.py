@@ -479,6 +479,7 @@ class Case(unittest.TestCase):
     @classmethod
     def check_idle(cls):
         """Nothing is left of what the tests asked for. Refused or abandoned calls may need a moment."""
+        cls.ai.reset()
         names = ("net_requests", "engine_flights", "engine_waiters", "upstream_in_flight", "upstream_waiting", "http_in_flight")
         wait_until(lambda: not any(cls.daemon.stats().get(name) for name in names), "an idle daemon: " + ", ".join(names))
 
