@@ -16,13 +16,13 @@ done
 
 lab_end() {
 	local rc=$?
-	[ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true
+	if [ -n "$daemon" ] && ! kill "$daemon" 2>/dev/null; then
+		echo "$0: the daemon has ended by itself; its last words:" >&2
+		tail -5 "$work/daemon.log" >&2
+		rc=1
+	fi
 	[ -z "$provider" ] || kill "$provider" 2>/dev/null || true
 	wait 2>/dev/null || true
-	if [ $rc != 0 ] && [ -s "$work/daemon.log" ]; then
-		echo "$0: the daemon's last words:" >&2
-		tail -5 "$work/daemon.log" >&2
-	fi
 	rm -rf "$work"
 	exit $rc
 }
