@@ -191,7 +191,7 @@ int endpoint_connect(const struct endpoint *e, int *ret_fd)
 	return 0;
 }
 
-int socket_connect_result(int fd)
+int endpoint_connect_result(int fd)
 {
 	int error = 0;
 	socklen_t size = sizeof(error);

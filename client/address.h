@@ -46,6 +46,6 @@ void endpoint_print(const struct endpoint *e, char *text, size_t size);
 __attribute__((warn_unused_result)) int endpoint_connect(const struct endpoint *e, int *ret_fd);
 
 /* How a connect that became writable went: 0 or an errno. */
-int socket_connect_result(int fd);
+int endpoint_connect_result(int fd);
 
 #endif

@@ -1,5 +1,6 @@
 /* async: the event face: calls, their deadlines, and what the loop calls. */
 #include "client/async_internal.h"
+#include "client/clock.h"
 
 #include <assert.h>
 #include <unistd.h>
@@ -39,7 +40,7 @@ static void timer_update(struct pc_async *a)
 	if (next_us >= a->timer_at_us)
 		return;
 	a->timer_at_us = next_us;
-	now_us = clock_us();
+	now_us = clock_now_us();
 	a->loop.timer(a->loop.owner, next_us > now_us ? (int64_t)((next_us - now_us + 999) / 1000) : 0);
 }
 
@@ -160,7 +161,7 @@ static void call_expire(struct pc_call *call)
 
 static int call_submit(struct pc_async *a, struct pc_call *call, struct request *request)
 {
-	uint64_t now_us = clock_us();
+	uint64_t now_us = clock_now_us();
 	int status = link_ready(a, &call->link);
 
 	if (status != PC_OK)
@@ -259,7 +260,7 @@ void pc_async_ready(struct pc_async *a, int fd, int events)
 
 void pc_async_timeout(struct pc_async *a)
 {
-	uint64_t now_us = clock_us();
+	uint64_t now_us = clock_now_us();
 	struct link *l;
 	struct due *d;
 
@@ -290,7 +291,7 @@ int pc_async_open(struct pc_async **ret, const struct pc_options *options, const
 	struct pc_loop own;
 	int status;
 
-	if (loop == NULL || !sized_copy(&own, sizeof(own), loop) || own.watch == NULL || own.timer == NULL)
+	if (loop == NULL || !request_copy_sized(&own, sizeof(own), loop) || own.watch == NULL || own.timer == NULL)
 		return PC_INVALID;
 	status = settings_init(&settings, options, &failure);
 	if (status != PC_OK)

@@ -1,5 +1,6 @@
 /* async: one connection in an event loop. */
 #include "client/async_internal.h"
+#include "client/clock.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -47,7 +48,7 @@ static void link_connect(struct link *l)
 		char name[160];
 
 		if (error == EAGAIN) {
-			l->retry_at_us = clock_us() + LISTENER_FULL_PAUSE_US;
+			l->retry_at_us = clock_now_us() + LISTENER_FULL_PAUSE_US;
 			return;
 		}
 		l->endpoint_next++;
@@ -64,7 +65,7 @@ static void link_connect(struct link *l)
 
 static void link_on_connect(struct link *l)
 {
-	int error = socket_connect_result(l->fd);
+	int error = endpoint_connect_result(l->fd);
 	char name[160];
 
 	if (error != 0) {
@@ -93,7 +94,7 @@ static int link_endpoints(struct link *l)
 static void away_note(struct pc_async *a, const struct pc_failure *why)
 {
 	failure_copy(&a->away, why);
-	a->fail_until_us = clock_us() + UINT64_C(1000) * PC_FAIL_FAST_MS;
+	a->fail_until_us = clock_now_us() + UINT64_C(1000) * PC_FAIL_FAST_MS;
 }
 
 static void link_free(struct link *l)
@@ -104,7 +105,7 @@ static void link_free(struct link *l)
 
 static int link_open(struct pc_async *a, struct link **ret)
 {
-	uint64_t now_us = clock_us();
+	uint64_t now_us = clock_now_us();
 	struct link *l = mem_resize(&a->settings.mem, NULL, sizeof(*l));
 	int status;
 
@@ -148,7 +149,7 @@ int link_ready(struct pc_async *a, struct link **ret)
 		return PC_OK;
 	}
 	a->current = NULL;
-	if (clock_us() < a->fail_until_us) {
+	if (clock_now_us() < a->fail_until_us) {
 		failure_copy(&a->failure, &a->away.seen);
 		return PC_UNAVAILABLE;
 	}
@@ -199,7 +200,7 @@ static bool link_read(struct link *l)
 		link_doom(l, PC_UNAVAILABLE, n == 0 ? "the server closed the connection" : strerror(errno));
 		return false;
 	}
-	if (core_received(&l->core, (size_t)n, clock_us()) != PC_OK) {
+	if (core_received(&l->core, (size_t)n, clock_now_us()) != PC_OK) {
 		l->doomed = true;
 		return false;
 	}

@@ -3,6 +3,7 @@
  *      pc_call ──> connection_ready ──> call_run ──> done
  *                        ^                 │ lost, and no harm in asking again
  *                        └─────── once ────┘ */
+#include "client/clock.h"
 #include "client/request.h"
 #include "client/settings.h"
 
@@ -57,7 +58,7 @@ static void connection_lose(struct pc *pc, const char *why)
 		failure_set(&pc->core.failure, PC_UNAVAILABLE, NULL, "%s", why);
 	if (pc->core.state == CORE_HELLO && pc->core.failure.seen.status == PC_UNAVAILABLE) {
 		failure_copy(&pc->away, &pc->core.failure.seen);
-		pc->fail_until_us = clock_us() + UINT64_C(1000) * PC_FAIL_FAST_MS;
+		pc->fail_until_us = clock_now_us() + UINT64_C(1000) * PC_FAIL_FAST_MS;
 	}
 	connection_drop(pc);
 }
@@ -97,7 +98,7 @@ static bool input_read(struct pc *pc)
 		connection_lose(pc, n == 0 ? "the server closed the connection" : strerror(errno));
 		return false;
 	}
-	if (core_received(&pc->core, (size_t)n, clock_us()) != PC_OK) {
+	if (core_received(&pc->core, (size_t)n, clock_now_us()) != PC_OK) {
 		connection_lose(pc, "");
 		return false;
 	}
@@ -125,7 +126,7 @@ static int connect_one(struct pc *pc, const struct endpoint *e, uint64_t until_u
 {
 	int fd = -1, error;
 
-	while ((error = endpoint_connect(e, &fd)) == EAGAIN && clock_us() < until_us)
+	while ((error = endpoint_connect(e, &fd)) == EAGAIN && clock_now_us() < until_us)
 		poll(NULL, 0, LISTENER_FULL_PAUSE_MS);
 	if (error != 0)
 		return connect_failed(pc, e, strerror(error));
@@ -134,9 +135,9 @@ static int connect_one(struct pc *pc, const struct endpoint *e, uint64_t until_u
 	int n;
 
 	do {
-		n = poll(&p, 1, wait_ms(until_us, clock_us()));
+		n = poll(&p, 1, wait_ms(until_us, clock_now_us()));
 	} while (n < 0 && errno == EINTR);
-	error = n > 0 ? socket_connect_result(fd) : ETIMEDOUT;
+	error = n > 0 ? endpoint_connect_result(fd) : ETIMEDOUT;
 	if (error != 0) {
 		close(fd);
 		return connect_failed(pc, e, strerror(error));
@@ -160,7 +161,7 @@ static int connect_any(struct pc *pc, uint64_t until_us, int *ret_fd)
 
 static int connection_open(struct pc *pc, uint64_t deadline_us)
 {
-	uint64_t now_us = clock_us();
+	uint64_t now_us = clock_now_us();
 
 	if (now_us < pc->fail_until_us) {
 		failure_copy(&pc->failure, &pc->away.seen);
@@ -177,7 +178,7 @@ static int connection_open(struct pc *pc, uint64_t deadline_us)
 	if (status != PC_OK) {
 		core_free(&pc->core);
 		failure_copy(&pc->away, &pc->failure.seen);
-		pc->fail_until_us = clock_us() + UINT64_C(1000) * PC_FAIL_FAST_MS;
+		pc->fail_until_us = clock_now_us() + UINT64_C(1000) * PC_FAIL_FAST_MS;
 		return status;
 	}
 	failure_clear(&pc->failure); /* of an endpoint that came before the one that answered */
@@ -281,7 +282,7 @@ static void call_wait(struct blocking_call *call, uint64_t now_us)
 static void call_run(struct blocking_call *call, struct request *request)
 {
 	struct pc *pc = call->pc;
-	uint64_t now_us = clock_us();
+	uint64_t now_us = clock_now_us();
 
 	call->done = false;
 	call->again = false;
@@ -292,7 +293,7 @@ static void call_run(struct blocking_call *call, struct request *request)
 	while (!call->done) {
 		output_flush(pc);
 		call_wait(call, now_us);
-		now_us = clock_us();
+		now_us = clock_now_us();
 		if (!call->done && now_us >= call->deadline_us)
 			call_expire(call);
 	}
@@ -310,7 +311,7 @@ static int pc_call(struct pc *pc, const struct ask *ask, pc_chunk_cb chunk, void
 	if (request_make(ask, &request, &pc->failure) != PC_OK)
 		return pc->failure.seen.status;
 
-	uint64_t now_us = clock_us();
+	uint64_t now_us = clock_now_us();
 	struct blocking_call call = {
 		.request = {.on_done = call_on_done, .started_us = now_us, .window = request.window},
 		.pc = pc,

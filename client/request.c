@@ -14,7 +14,7 @@ struct builder {
 	struct failure *failure;
 };
 
-bool sized_copy(void *to, size_t to_size, const void *from)
+bool request_copy_sized(void *to, size_t to_size, const void *from)
 {
 	size_t size;
 
@@ -342,7 +342,7 @@ static int content_set(struct builder *b, const struct pc_content *from)
 {
 	struct pc_content c;
 
-	if (from == NULL || !sized_copy(&c, sizeof(c), from))
+	if (from == NULL || !request_copy_sized(&c, sizeof(c), from))
 		return failure_set(b->failure, PC_INVALID, "content", "no content, or not set up with PC_CONTENT_INIT");
 
 	struct slice text = text_of(c.text, c.text_len), finish;
@@ -384,7 +384,7 @@ static int request_fill(struct builder *b, const struct ask *ask)
 
 	if (ask->op == OP_STATS || ask->op == OP_PING)
 		return timeout_set(b, ask, ask->timeout_ms);
-	if (ask->query == NULL || !sized_copy(&q, sizeof(q), ask->query))
+	if (ask->query == NULL || !request_copy_sized(&q, sizeof(q), ask->query))
 		return failure_set(b->failure, PC_INVALID, "query", "no query, or not set up with PC_QUERY_INIT");
 
 	int status = timeout_set(b, ask, q.timeout_ms);

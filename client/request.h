@@ -31,6 +31,6 @@ void request_free(struct request *r);
 
 /* Copies a structure that carries its size, whichever version it is of: fields beyond ours must be zero, missing ones
  * become zero. */
-__attribute__((warn_unused_result)) bool sized_copy(void *to, size_t to_size, const void *from);
+__attribute__((warn_unused_result)) bool request_copy_sized(void *to, size_t to_size, const void *from);
 
 #endif

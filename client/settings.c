@@ -6,19 +6,10 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #define OUTPUT_MAX_DEFAULT 67108864
 #define TOKEN_BYTES_ROOM   1024 /* TOKEN_BYTES_MAX and some white space */
-
-uint64_t clock_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static void *resize_libc(void *owner, void *p, size_t size)
 {
@@ -85,7 +76,7 @@ int settings_init(struct settings *s, const struct pc_options *options, struct f
 {
 	struct pc_options o = PC_OPTIONS_INIT;
 
-	if (options != NULL && !sized_copy(&o, sizeof(o), options))
+	if (options != NULL && !request_copy_sized(&o, sizeof(o), options))
 		return failure_set(failure, PC_INVALID, "options",
 				   "not set up with PC_OPTIONS_INIT, or of a later version");
 	*s = (struct settings){0};

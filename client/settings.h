@@ -26,6 +26,4 @@ void settings_free(struct settings *s);
 __attribute__((warn_unused_result)) int settings_core(const struct settings *s, struct core *c, uint64_t now_us,
 						      struct failure *failure);
 
-uint64_t clock_us(void); /* monotonic */
-
 #endif

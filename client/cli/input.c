@@ -25,14 +25,14 @@ static char *stream_read(FILE *file, const char *name, size_t *ret_n)
 
 		if (more == NULL) {
 			free(text);
-			cli_usage("%s: over %d bytes, or no memory", name, INPUT_BYTES_MAX);
+			cli_options_usage("%s: over %d bytes, or no memory", name, INPUT_BYTES_MAX);
 			return NULL;
 		}
 		text = more;
 		cap *= 2;
 	}
 	if (text == NULL || ferror(file)) {
-		cli_usage("%s: %s", name, text == NULL ? "no memory" : strerror(errno));
+		cli_options_usage("%s: %s", name, text == NULL ? "no memory" : strerror(errno));
 		free(text);
 		return NULL;
 	}
@@ -47,7 +47,7 @@ static char *file_read(const char *name, size_t *ret_n)
 	char *text;
 
 	if (file == NULL) {
-		cli_usage("%s: %s", name, strerror(errno));
+		cli_options_usage("%s: %s", name, strerror(errno));
 		return NULL;
 	}
 	text = stream_read(file, file == stdin ? "standard input" : name, ret_n);
@@ -158,7 +158,7 @@ static int body_params(struct cli_input *in, const struct cli_options *o)
 		for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
 			is_param = is_param && strcmp(key, others[i]) != 0;
 		if (is_param && json_object_set(o->params, key, value) != 0)
-			return cli_usage("%s: no memory", o->body);
+			return cli_options_usage("%s: no memory", o->body);
 	}
 	return 0;
 }
@@ -174,17 +174,17 @@ static int body_read(struct cli_input *in, const struct cli_options *o)
 	in->body = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 	free(text);
 	if (in->body == NULL)
-		return cli_usage("%s, line %d: %s", o->body, error.line, error.text);
+		return cli_options_usage("%s, line %d: %s", o->body, error.line, error.text);
 
 	const json_t *model = json_object_get(in->body, "model"), *messages = json_object_get(in->body, "messages");
 	const json_t *tools = json_object_get(in->body, "tools"), *stream = json_object_get(in->body, "stream");
 
 	if (!json_is_array(messages) || json_array_size(messages) == 0)
-		return cli_usage("%s: \"messages\" must be an array with at least one message", o->body);
+		return cli_options_usage("%s: \"messages\" must be an array with at least one message", o->body);
 	if (model != NULL && !json_is_string(model))
-		return cli_usage("%s: \"model\" must be a string", o->body);
+		return cli_options_usage("%s: \"model\" must be a string", o->body);
 	if (tools != NULL && !json_is_array(tools))
-		return cli_usage("%s: \"tools\" must be an array", o->body);
+		return cli_options_usage("%s: \"tools\" must be an array", o->body);
 	if (in->query.model == NULL)
 		in->query.model = json_string_value(model);
 	in->stream = in->stream || (json_is_true(stream) && o->command == COMMAND_QUERY);

@@ -47,7 +47,7 @@ static int on_chunk(void *owner, const struct pc_chunk *chunk)
 {
 	struct cli *c = owner;
 
-	return cli_output_chunk(&c->options, &c->line, chunk) ? 0 : 1;
+	return output_chunk(&c->options, &c->line, chunk) ? 0 : 1;
 }
 
 static void on_done(void *owner, int status, struct pc_answer *answer, const struct pc_failure *failure)
@@ -57,14 +57,14 @@ static void on_done(void *owner, int status, struct pc_answer *answer, const str
 	if (c->async == NULL)
 		return; /* interrupted */
 	c->exit_status = exit_of_status(status);
-	if (answer != NULL && !cli_output_answer(&c->options, &c->line, c->input.stream, answer))
+	if (answer != NULL && !output_answer(&c->options, &c->line, c->input.stream, answer))
 		c->exit_status = EXIT_FAILED;
 	if (failure != NULL) {
-		cli_output_line_end(&c->line);
+		output_line_end(&c->line);
 		if (ferror(stdout))
 			fputs("promptcache: standard output cannot be written to\n", stderr);
 		else
-			cli_output_failure(failure);
+			output_failure(failure);
 	}
 	pc_answer_free(answer);
 	cli_stop(c);
@@ -79,7 +79,7 @@ static void on_interrupt(uv_signal_t *signal, int number)
 	c->async = NULL; /* on_done, which comes from the close, has nothing to say */
 	c->exit_status = EXIT_INTERRUPTED;
 	pc_async_close(async);
-	cli_output_line_end(&c->line);
+	output_line_end(&c->line);
 	cli_stop(c);
 }
 
@@ -126,7 +126,7 @@ static int cli_run(struct cli *c)
 	uv_signal_start(&c->interrupt, on_interrupt, SIGINT);
 	status = call_start(c);
 	if (status != PC_OK) {
-		cli_output_failure(pc_async_error(c->async));
+		output_failure(pc_async_error(c->async));
 		c->exit_status = exit_of_status(status);
 		cli_stop(c);
 	}

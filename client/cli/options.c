@@ -91,7 +91,7 @@ static const struct {
 #undef X
 };
 
-int cli_usage(const char *fmt, ...)
+int cli_options_usage(const char *fmt, ...)
 {
 	va_list args;
 
@@ -154,7 +154,7 @@ static bool number_parse(const char *word, const char *text, double max, double 
 	errno = 0;
 	value = strtod(text, &end);
 	if (end == text || *end != '\0' || errno != 0 || !isfinite(value) || value < 0 || value > max) {
-		cli_usage("--%s: \"%s\" is not a number from 0 to %.0f", word, text, max);
+		cli_options_usage("--%s: \"%s\" is not a number from 0 to %.0f", word, text, max);
 		return false;
 	}
 	*ret = value;
@@ -169,7 +169,7 @@ static bool milliseconds_parse(const char *word, const char *text, double factor
 	if (!number_parse(word, text, max, &value))
 		return false;
 	if (value * factor < 1) {
-		cli_usage("--%s: must be at least a millisecond", word);
+		cli_options_usage("--%s: must be at least a millisecond", word);
 		return false;
 	}
 	*ret = (uint64_t)(value * factor);
@@ -183,7 +183,7 @@ static bool param_parse(struct cli_options *o, const char *text)
 	char name[129];
 
 	if (equals == NULL || equals == text || (size_t)(equals - text) >= sizeof(name)) {
-		cli_usage("--param: \"%s\" is not K=JSON", text);
+		cli_options_usage("--param: \"%s\" is not K=JSON", text);
 		return false;
 	}
 	memcpy(name, text, (size_t)(equals - text));
@@ -192,11 +192,12 @@ static bool param_parse(struct cli_options *o, const char *text)
 	json_t *value = json_loads(equals + 1, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
 
 	if (value == NULL) {
-		cli_usage("--param %s: %s (a string needs its quotes: --param '%s=\"...\"')", name, error.text, name);
+		cli_options_usage("--param %s: %s (a string needs its quotes: --param '%s=\"...\"')", name, error.text,
+				  name);
 		return false;
 	}
 	if (json_object_set_new(o->params, name, value) != 0) {
-		cli_usage("--param %s: no memory, or a name that is not UTF-8", name);
+		cli_options_usage("--param %s: no memory, or a name that is not UTF-8", name);
 		return false;
 	}
 	return true;
@@ -269,7 +270,7 @@ static bool command_find(const char *word, enum cli_command *ret)
 {
 #define X(later)                                                                                                       \
 	if (strcmp(word, later) == 0) {                                                                                \
-		cli_usage("%s comes with a later version", word);                                                      \
+		cli_options_usage("%s comes with a later version", word);                                              \
 		return false;                                                                                          \
 	}
 	CLI_COMMANDS_LATER(X)
@@ -280,7 +281,7 @@ static bool command_find(const char *word, enum cli_command *ret)
 			return true;
 		}
 	}
-	cli_usage("\"%s\" is not a command; see promptcache --help", word);
+	cli_options_usage("\"%s\" is not a command; see promptcache --help", word);
 	return false;
 }
 
@@ -300,17 +301,17 @@ static bool options_read(struct cli_options *o, int argc, char **argv, struct pa
 		if (c == 'h' || c == 'v')
 			c = OPTION_BASE + (c == 'h' ? OPTION_HELP : OPTION_VERBOSE);
 		if (c == ':') {
-			cli_usage("%s needs a value", argv[optind - 1]);
+			cli_options_usage("%s needs a value", argv[optind - 1]);
 			return false;
 		}
 		if (c == '?') {
-			cli_usage("%s is not an option; see promptcache --help", argv[optind - 1]);
+			cli_options_usage("%s is not an option; see promptcache --help", argv[optind - 1]);
 			return false;
 		}
 		c -= OPTION_BASE;
 		if (c > OPTION_COUNT) {
-			cli_usage("%s comes with a later version",
-				  argv[optind - 1 - (optarg != NULL && optarg == argv[optind - 1])]);
+			cli_options_usage("%s comes with a later version",
+					  argv[optind - 1 - (optarg != NULL && optarg == argv[optind - 1])]);
 			return false;
 		}
 		p->given |= 1u << c;
@@ -326,28 +327,29 @@ static int options_check(const struct cli_options *o, const struct parsed *p)
 {
 	for (size_t i = 0; i < OPTION_COUNT; i++) {
 		if ((p->given >> i & 1) && !(specs[i].commands >> o->command & 1))
-			return cli_usage("--%s does not go with %s", specs[i].word, commands[o->command].word);
+			return cli_options_usage("--%s does not go with %s", specs[i].word, commands[o->command].word);
 	}
 	if (o->command == COMMAND_STATS || o->command == COMMAND_PING)
-		return o->question == NULL ? 0 : cli_usage("%s takes no argument", commands[o->command].word);
+		return o->question == NULL ? 0 : cli_options_usage("%s takes no argument", commands[o->command].word);
 	if (o->question != NULL && o->body != NULL)
-		return cli_usage("a question or --body, not both");
+		return cli_options_usage("a question or --body, not both");
 	if (o->system != NULL && o->body != NULL)
-		return cli_usage("with --body the system message is one of its messages");
+		return cli_options_usage("with --body the system message is one of its messages");
 	if (o->command == COMMAND_PUT && o->answer == NULL)
-		return cli_usage("put needs --answer TEXT, or --answer - for standard input");
+		return cli_options_usage("put needs --answer TEXT, or --answer - for standard input");
 	if (o->answer != NULL && strcmp(o->answer, "-") == 0 &&
 	    ((o->question != NULL && strcmp(o->question, "-") == 0) || (o->body != NULL && strcmp(o->body, "-") == 0)))
-		return cli_usage("only one of question, body and answer can come from standard input");
+		return cli_options_usage("only one of question, body and answer can come from standard input");
 	if (o->question != NULL || o->body != NULL)
 		return 0;
 	if (o->command != COMMAND_INVALIDATE || o->namespace_name == NULL)
-		return cli_usage("%s needs a question, or --body FILE; see promptcache %s --help",
-				 commands[o->command].word, commands[o->command].word);
+		return cli_options_usage("%s needs a question, or --body FILE; see promptcache %s --help",
+					 commands[o->command].word, commands[o->command].word);
 	if (o->model != NULL || o->prompt_version != NULL || o->system != NULL || json_object_size(o->params) > 0)
-		return cli_usage("without a question --namespace stands alone; invalidating by model or prompt version "
-				 "comes with a "
-				 "later version");
+		return cli_options_usage(
+			"without a question --namespace stands alone; invalidating by model or prompt version "
+			"comes with a "
+			"later version");
 	return 0;
 }
 
@@ -379,11 +381,11 @@ bool cli_options_parse(struct cli_options *o, int argc, char **argv, int *ret_ex
 		return false;
 	}
 	if (argc == 0) {
-		cli_usage("no command; see promptcache --help");
+		cli_options_usage("no command; see promptcache --help");
 		return false;
 	}
 	if (argc > 2) {
-		cli_usage("one question, please; put it in quotes");
+		cli_options_usage("one question, please; put it in quotes");
 		return false;
 	}
 	o->question = argv[1]; /* NULL at the end of argv */

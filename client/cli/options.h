@@ -68,6 +68,6 @@ __attribute__((warn_unused_result)) bool cli_options_parse(struct cli_options *o
 void cli_options_free(struct cli_options *o);
 
 /* "promptcache: …" on stderr. Returns EXIT_USAGE. */
-__attribute__((format(printf, 1, 2))) int cli_usage(const char *fmt, ...);
+__attribute__((format(printf, 1, 2))) int cli_options_usage(const char *fmt, ...);
 
 #endif

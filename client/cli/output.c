@@ -165,7 +165,7 @@ static void status_answer(const struct cli_options *o, const struct pc_answer *a
 	status_print(o, text);
 }
 
-void cli_output_line_end(struct cli_line *line)
+void output_line_end(struct cli_line *line)
 {
 	if (line->open)
 		putchar('\n');
@@ -179,7 +179,7 @@ static void piece_print(struct cli_line *line, int kind, unsigned segment, const
 	if (n == 0 || (kind != PC_TEXT && kind != PC_REFUSAL && kind != PC_TOOL_CALL))
 		return;
 	if (segment != line->segment)
-		cli_output_line_end(line);
+		output_line_end(line);
 	fwrite(data, 1, n, stdout);
 	line->open = data[n - 1] != '\n';
 	line->segment = segment;
@@ -192,7 +192,7 @@ static void people_answer(const struct cli_options *o, struct cli_line *line, bo
 
 		piece_print(line, s->kind, (unsigned)i, s->data, s->len);
 	}
-	cli_output_line_end(line); /* before the line about it */
+	output_line_end(line); /* before the line about it */
 	status_answer(o, a);
 }
 
@@ -226,7 +226,7 @@ static void people_result(const struct cli_options *o, struct cli_line *line, bo
 	}
 }
 
-bool cli_output_answer(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a)
+bool output_answer(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a)
 {
 	if (o->json) {
 		json_t *object = result_json(o, a);
@@ -240,7 +240,7 @@ bool cli_output_answer(const struct cli_options *o, struct cli_line *line, bool 
 	return fflush(stdout) == 0 && !ferror(stdout);
 }
 
-bool cli_output_chunk(const struct cli_options *o, struct cli_line *line, const struct pc_chunk *chunk)
+bool output_chunk(const struct cli_options *o, struct cli_line *line, const struct pc_chunk *chunk)
 {
 	if (o->json)
 		return true;
@@ -248,7 +248,7 @@ bool cli_output_chunk(const struct cli_options *o, struct cli_line *line, const 
 	return fflush(stdout) == 0 && !ferror(stdout);
 }
 
-void cli_output_failure(const struct pc_failure *failure)
+void output_failure(const struct pc_failure *failure)
 {
 	fprintf(stderr, "promptcache: %s: %s", failure->name, failure->message);
 	if (failure->field[0] != '\0')

@@ -12,15 +12,15 @@ struct cli_line {
 };
 
 /* False: stdout cannot be written to. */
-bool cli_output_answer(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a);
+bool output_answer(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a);
 
 /* A piece of a stream, for people. */
-bool cli_output_chunk(const struct cli_options *o, struct cli_line *line, const struct pc_chunk *chunk);
+bool output_chunk(const struct cli_options *o, struct cli_line *line, const struct pc_chunk *chunk);
 
 /* Ends the line if it is open. */
-void cli_output_line_end(struct cli_line *line);
+void output_line_end(struct cli_line *line);
 
 /* "promptcache: RATE_LIMITED: …" on stderr. */
-void cli_output_failure(const struct pc_failure *failure);
+void output_failure(const struct pc_failure *failure);
 
 #endif

@@ -1,5 +1,5 @@
 /* address and settings: texts, the default socket and its directory, where the token comes from. */
-#include "client_test.h"
+#include "tests/unit/client/client_test.h"
 
 #include "client/settings.h"
 

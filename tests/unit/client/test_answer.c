@@ -1,5 +1,5 @@
 /* answer: what is gathered, what is made of it, and what users read from it. */
-#include "client_test.h"
+#include "tests/unit/client/client_test.h"
 
 static struct test_memory memory;
 static struct mem mem = {.resize = test_resize, .owner = &memory};

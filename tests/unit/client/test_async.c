@@ -1,6 +1,6 @@
 /* async and its libuv adapter: many calls on one connection, cancels, deadlines, closing; over Unix socket and TCP. The server lives in the
  * same loop. */
-#include "client_test.h"
+#include "tests/unit/client/client_test.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* blocking: deadlines, reconnecting, failing fast, fork, streams; against a scripted server in a child process. */
-#include "client_test.h"
+#include "tests/unit/client/client_test.h"
 
 #include <time.h>
 

@@ -1,5 +1,5 @@
 /* due: the first one is always the earliest, whatever is added and removed. */
-#include "client_test.h"
+#include "tests/unit/client/client_test.h"
 
 #include "client/due.h"
 

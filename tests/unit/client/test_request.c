@@ -1,5 +1,5 @@
 /* request: the user's structures as a message, and what is refused before it is sent. */
-#include "client_test.h"
+#include "tests/unit/client/client_test.h"
 
 #include <math.h>
 
