@@ -168,7 +168,7 @@ class Daemon:
 
     @property
     def port(self):
-        return int(re.search(r"server\.ready listen=tcp://[^ ]*:(\d+)", self.log())[1])
+        return int(re.search(r"server\.ready listen=tcp://\S*:(\d+)", self.log())[1])
 
     @property
     def token(self):
