@@ -72,7 +72,7 @@ void lmdb_degrade(struct lmdb *l, const char *what, int rc)
 		lmdb_read_fail_waiting(l);
 	/* A damaged file is not written to any more: the next start finds no marker, checks it and sets it aside. */
 	if (!l->damaged && !l->closing)
-		loop_arm(l->loop, &l->probe, LMDB_PROBE_MS * 1000, on_probe);
+		loop_arm(l->loop, &l->probe, LMDB_US(LMDB_PROBE_MS), on_probe);
 }
 
 void lmdb_recover(struct lmdb *l)
@@ -102,7 +102,7 @@ static void on_sweep(struct deadline *d)
 	struct lmdb *l = container_of(d, struct lmdb, sweep);
 
 	l->due |= !l->degraded;
-	loop_arm(l->loop, &l->sweep, LMDB_SWEEP_MS * 1000, on_sweep);
+	loop_arm(l->loop, &l->sweep, LMDB_US(LMDB_SWEEP_MS), on_sweep);
 	lmdb_advance(l);
 }
 
@@ -198,7 +198,7 @@ int lmdb_open(struct durable *ret, struct loop *loop, const struct lmdb_options 
 	log_event(LOG_INFO, "store.opened", "kind=lmdb path=%s entries=%llu bytes=%llu", log_quote(l->path, -1),
 		  (unsigned long long)l->metrics.lmdb_entries, (unsigned long long)l->metrics.lmdb_bytes);
 	lmdb_warm_start(l);
-	loop_arm(loop, &l->sweep, LMDB_SWEEP_MS * 1000, on_sweep);
+	loop_arm(loop, &l->sweep, LMDB_US(LMDB_SWEEP_MS), on_sweep);
 	*ret = (struct durable){.ops = &lmdb_ops, .impl = l};
 	return 0;
 }

@@ -399,7 +399,7 @@ void lmdb_batch_start(struct lmdb *l)
 	l->due = l->waiting_count > 0; /* what one job does not take goes with the next, at once */
 	b->job = (struct pool_job){.work = batch_work, .done = batch_done};
 	b->busy = true;
-	loop_arm(l->loop, &b->stall, LMDB_WRITE_STALL_MS * 1000, on_stall);
+	loop_arm(l->loop, &b->stall, LMDB_US(LMDB_WRITE_STALL_MS), on_stall);
 	if (loop_submit(l->loop, &b->job) != 0) {
 		b->rc = ENOMEM;
 		batch_done(&b->job);

@@ -19,7 +19,7 @@
 #include "server/store/lmdb.h"
 
 /* clang-format off */
-#define LMDB_BATCH_BYTES      (8u * 1024 * 1024) /* of entries in one transaction; more waiting start one at once */
+#define LMDB_BATCH_BYTES      (UINT64_C(8) << 20) /* of entries in one transaction; more waiting start one at once */
 #define LMDB_BATCH_OPS	      4096  /* in one transaction */
 #define LMDB_MAP_ATTEMPTS     6	    /* of a transaction that finds the map full; room is made before each */
 #define LMDB_SWEEP_ROWS	      256   /* deleted in one transaction, besides one for each row written */
@@ -29,7 +29,7 @@
 #define LMDB_READ_STALL_MS    2000  /* then its reads count as failed */
 #define LMDB_WRITE_STALL_MS   10000 /* then its changes count as failed and the store as degraded */
 #define LMDB_WARM_ROWS	      64    /* entries of one warming job */
-#define LMDB_WARM_BYTES	      (1024u * 1024) /* and their bytes */
+#define LMDB_WARM_BYTES	      (UINT64_C(1) << 20) /* and their bytes */
 #define LMDB_PROGRESS_MS      2000  /* between lines about checking or warming */
 #define LMDB_EXPIRY_BYTES     (8 + ENTRY_KEY_BYTES)
 #define LMDB_RECORD_BYTES_MAX (ENTRY_PAYLOAD_BYTES_MAX + 8192)
@@ -37,6 +37,8 @@
 #define LMDB_META_STAMP	      "stamp" /* newest stamp of entries and epochs */
 #define LMDB_META_PROBE	      "probe" /* when the disk was last tried, or free pages aged */
 /* clang-format on */
+
+#define LMDB_US(ms) ((uint64_t)(ms)*1000)
 
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 

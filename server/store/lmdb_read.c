@@ -168,7 +168,7 @@ static void read_submit(struct lmdb *l, struct lmdb_read_job *j)
 	}
 	j->job = (struct pool_job){.work = read_work, .done = read_done};
 	j->busy = true;
-	loop_arm(l->loop, &j->stall, LMDB_READ_STALL_MS * 1000, on_stall);
+	loop_arm(l->loop, &j->stall, LMDB_US(LMDB_READ_STALL_MS), on_stall);
 	if (loop_submit(l->loop, &j->job) != 0) {
 		j->rc = ENOMEM;
 		read_done(&j->job);

@@ -89,7 +89,7 @@ static void warm_say(struct lmdb *l, bool last)
 	struct lmdb_warm *w = &l->warm;
 	uint64_t now_us = loop_now_us(l->loop);
 
-	if (!last && now_us - w->said_us < LMDB_PROGRESS_MS * 1000)
+	if (!last && now_us - w->said_us < LMDB_US(LMDB_PROGRESS_MS))
 		return;
 	w->said_us = now_us;
 	log_event(LOG_INFO, last ? "store.warmed" : "store.warming", "found=%llu of=%llu damaged=%llu elapsed_ms=%llu",
