@@ -22,20 +22,30 @@ static const msgpack_object *param_find(const struct request_body *r, const char
 	return NULL;
 }
 
-/* An answer is one list of segments: several choices and log probabilities have no place in it. Said, not dropped in
- * silence. */
+static bool is_nil(const msgpack_object *o) { return o == NULL || o->type == MSGPACK_OBJECT_NIL; }
+
+/* 1 and 1.0 are one number, as in the digest. */
+static bool is_one(const msgpack_object *o)
+{
+	return (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 == 1) ||
+	       ((o->type == MSGPACK_OBJECT_FLOAT64 || o->type == MSGPACK_OBJECT_FLOAT32) && o->via.f64 == 1.0);
+}
+
+static bool is_false(const msgpack_object *o) { return o->type == MSGPACK_OBJECT_BOOLEAN && !o->via.boolean; }
+
+/* An answer is one list of segments: several choices and log probabilities have no place in it. Said, not dropped in silence. */
 static int params_check(const struct request_body *r, struct fault *fault)
 {
 	const msgpack_object *n = param_find(r, "n"), *logprobs = param_find(r, "logprobs"),
 			     *top = param_find(r, "top_logprobs");
 
-	if (n != NULL && !(n->type == MSGPACK_OBJECT_POSITIVE_INTEGER && n->via.u64 == 1) &&
-	    n->type != MSGPACK_OBJECT_NIL)
+	if (!is_nil(n) && !is_one(n))
 		return fault_set(fault, ERR_UNSUPPORTED, "params.n", "n above 1 is not supported: ask as many times");
-	if ((logprobs != NULL && !(logprobs->type == MSGPACK_OBJECT_BOOLEAN && !logprobs->via.boolean) &&
-	     logprobs->type != MSGPACK_OBJECT_NIL) ||
-	    (top != NULL && top->type != MSGPACK_OBJECT_NIL))
+	if (!is_nil(logprobs) && !is_false(logprobs))
 		return fault_set(fault, ERR_UNSUPPORTED, "params.logprobs",
+				 "log probabilities are not supported: ask the provider itself");
+	if (!is_nil(top))
+		return fault_set(fault, ERR_UNSUPPORTED, "params.top_logprobs",
 				 "log probabilities are not supported: ask the provider itself");
 	return 0;
 }

@@ -87,6 +87,8 @@ static void query_hit(struct engine *e, struct query *q, struct entry *entry)
 	q->outcome.source = SOURCE_EXACT;
 	engine_hit_outcome(e, entry, &q->outcome);
 	q->outcome.as_of = freshness_as_of(&e->freshness, loop_wall_us(e->loop));
+	q->outcome.stages_us[STAGE_TOTAL] =
+		1 + loop_clock_us(e->loop) - q->arrived_us; /* 0 would say that it did not take place */
 	q->entry = entry_ref(entry);
 	q->state = QUERY_ENDED;
 	e->metrics.engine_hits_memory_total++;
