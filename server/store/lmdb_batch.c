@@ -383,11 +383,12 @@ static void batch_take(struct lmdb *l)
 void lmdb_batch_start(struct lmdb *l)
 {
 	struct lmdb_batch *b = &l->batch;
-	bool only_sweep = b->rc == 0 && b->swept.over;
+	bool only_sweep;
 
 	if (b->busy || !l->due || (l->panicked && (lmdb_read_runs(l) || l->warm.busy)))
 		return;
 	assert(TAILQ_EMPTY(&b->ops));
+	only_sweep = b->rc == 0 && b->swept.over;
 	if (!only_sweep)
 		batch_take(l);
 	b->probe = l->degraded;

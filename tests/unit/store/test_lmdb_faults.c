@@ -493,6 +493,21 @@ static void expired_rows_go_when_nothing_else_happens(void **state)
 	assert_int_equal(metrics()->lmdb_swept_total, 1);
 }
 
+static void a_new_expiry_replaces_the_old_one(void **state)
+{
+	struct seen_ack ack = {.ack.done = seen_ack_done};
+	struct entry *e = entry_of(1, 10, 'a', loop_wall_us(f.loop) + SECOND);
+
+	(void)state;
+	assert_int_equal(f.d.ops->write(f.d.impl, e, &ack.ack), DURABLE_OK);
+	entry_unref(e);
+	run(SECOND / 2);
+	assert_write_ends(1, 10, 'b', DURABLE_OK);
+	run(LMDB_SWEEP_MS * 2000);
+	assert_int_equal(metrics()->lmdb_swept_total, 0);
+	assert_int_equal(read_now(1), DURABLE_OK);
+}
+
 static bool on_found(void *owner, struct entry *e)
 {
 	(void)owner;
@@ -542,6 +557,7 @@ int main(void)
 		CASE(a_batch_is_committed_at_the_interval_and_not_before),
 		CASE(a_full_batch_does_not_wait_for_the_interval),
 		CASE(expired_rows_go_when_nothing_else_happens),
+		CASE(a_new_expiry_replaces_the_old_one),
 		CASE(warming_brings_back_nothing_that_changed_while_its_job_ran),
 	};
 	return cmocka_run_group_tests_name("lmdb_faults", tests, NULL, NULL);

@@ -146,7 +146,8 @@ static void what_was_written_comes_back_through_warming(void **state)
 	assert_int_equal(open_with(f.path), 0);
 	assert_int_equal(f.epochs, 1);
 	assert_int_equal(f.stamp, 5000);
-	wait_us(f.loop, &(const bool){false}, 100000);
+	for (int i = 0; i < 1000 && store_find(f.store, e->node.key) == NULL; i++)
+		wait_us(f.loop, &(const bool){false}, 10000);
 	assert_entry(store_find(f.store, e->node.key), 1, 10, 'a');
 	entry_unref(e);
 }
