@@ -109,13 +109,13 @@ static void conn_io_parse(struct conn *c)
 static void conn_io_drop_frame(struct conn *c, enum proto_error code, const char *why)
 {
 	struct fault fault;
-	uint64_t id = 0;
+	uint64_t op = 0, id = 0;
 
 	c->shared->counters.net_input_refused_total++;
-	if (!input_drop_frame(&c->input, &id))
+	if (!input_drop_frame(&c->input, &op, &id))
 		id = 0;
 	fault_set(&fault, code, "", "%s", why);
-	conn_error(c, id, &(struct reply_error){.fault = &fault, .retry_after_ms = 1000});
+	conn_error(c, dispatch_error_id(op, id), &(struct reply_error){.fault = &fault, .retry_after_ms = 1000});
 }
 
 /* Where to read to; 0: the frame on its way was refused, try again. */

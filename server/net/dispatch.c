@@ -29,6 +29,11 @@ uint32_t dispatch_frame_max(const struct conn *c)
 
 /* ---- frames */
 
+uint64_t dispatch_error_id(uint64_t op, uint64_t id)
+{
+	return op == OP_CANCEL || op == OP_WINDOW || op == OP_GOAWAY ? 0 : id;
+}
+
 /* Before HELLO nobody is given a second chance: a peer that does not know the protocol only costs. */
 static void dispatch_refuse(struct conn *c, uint64_t id, const struct fault *fault)
 {
@@ -46,13 +51,13 @@ void dispatch_frame(struct conn *c, struct slice frame)
 
 	counters->net_frames_total++;
 	if (message_decode(&c->shared->decoder, frame, FROM_C, &m, &fault) < 0) {
-		dispatch_refuse(c, m.id, &fault);
+		dispatch_refuse(c, dispatch_error_id(m.op, m.id), &fault);
 		return;
 	}
 	if (c->state == CONN_GREETING && m.op != OP_HELLO && m.op != OP_PING) {
 		counters->net_unauthenticated_total++;
 		fault_set(&fault, ERR_UNAUTHENTICATED, "", "HELLO comes first, then %s", proto_op_name(m.op));
-		conn_fault(c, m.id, &fault);
+		conn_fault(c, dispatch_error_id(m.op, m.id), &fault);
 		conn_finish(c, "no HELLO first");
 		return;
 	}
@@ -61,7 +66,7 @@ void dispatch_frame(struct conn *c, struct slice frame)
 
 void dispatch_oversize(struct conn *c, struct slice begin, uint32_t max)
 {
-	uint64_t op, id = 0;
+	uint64_t op = 0, id = 0;
 	struct fault fault;
 
 	c->shared->counters.net_oversize_total++;
@@ -69,7 +74,7 @@ void dispatch_oversize(struct conn *c, struct slice begin, uint32_t max)
 		id = 0;
 	fault_set(&fault, ERR_TOO_LARGE, "", "a frame has at most %" PRIu32 " bytes%s", max,
 		  c->state == CONN_GREETING ? " before HELLO is accepted" : "");
-	dispatch_refuse(c, id, &fault);
+	dispatch_refuse(c, dispatch_error_id(op, id), &fault);
 }
 
 static bool looks_like_http(struct slice s)
@@ -189,11 +194,27 @@ static void dispatch_INVALIDATE(struct conn *c, const struct message *m, struct 
 		request_invalidate(c, m);
 }
 
+/* The one END beside those of answers that may be longer than a client's frames: the others stay below CONN_PEER_FRAME_MIN. */
 static void dispatch_STATS(struct conn *c, const struct message *m, struct slice frame)
 {
+	struct fault fault;
+	struct buf *out;
+	size_t start, bytes;
+
 	(void)frame;
-	if (dispatch_admit(c, m))
-		conn_sent(c, reply_stats(conn_output(c), m->id, c->shared->metrics));
+	if (!dispatch_admit(c, m))
+		return;
+	out = conn_output(c);
+	start = out->n;
+	if (!conn_sent(c, reply_stats(out, m->id, c->shared->metrics)))
+		return;
+	bytes = out->n - start - PROTO_FRAME_PREFIX;
+	if (bytes <= c->frame_max)
+		return;
+	out->n = start;
+	fault_set(&fault, ERR_TOO_LARGE, "frame_max", "the counters have %zu bytes, your frames at most %" PRIu32,
+		  bytes, c->frame_max);
+	conn_fault(c, m->id, &fault);
 }
 
 /* ---- about requests in flight; they have no reply of their own, and one that is not in flight has just ended */

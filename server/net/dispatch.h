@@ -11,6 +11,10 @@ void dispatch_frame(struct conn *c, struct slice frame);
 /* A frame longer than the connection takes; `begin` is its beginning. */
 void dispatch_oversize(struct conn *c, struct slice begin, uint32_t max);
 
+/* The id of an ERROR about a frame: that of the frame, but 0 for operations that are no requests. Theirs names a request, which may have just
+ * ended: it must not end a second time. */
+uint64_t dispatch_error_id(uint64_t op, uint64_t id);
+
 /* Not our protocol: one line of plain text, and the end. */
 void dispatch_garbage(struct conn *c, struct slice begin);
 

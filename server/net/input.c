@@ -136,11 +136,10 @@ bool input_park(struct input *in, struct input_scratch *s)
 	return unread.n == 0 || buf_append(&in->kept, unread.p, unread.n);
 }
 
-bool input_drop_frame(struct input *in, uint64_t *ret_id)
+bool input_drop_frame(struct input *in, uint64_t *ret_op, uint64_t *ret_id)
 {
-	uint64_t op;
 	bool known =
-		frame_peek(slice_of(in->kept.p + PROTO_FRAME_PREFIX, in->kept.n - PROTO_FRAME_PREFIX), &op, ret_id);
+		frame_peek(slice_of(in->kept.p + PROTO_FRAME_PREFIX, in->kept.n - PROTO_FRAME_PREFIX), ret_op, ret_id);
 
 	in->skip = input_frame_bytes(in) - in->kept.n;
 	buf_free(&in->kept);

@@ -50,8 +50,9 @@ enum input_status input_next(struct input *in, struct input_scratch *s, uint32_t
 /* Keeps what was read and not handed out. False: no memory. */
 __attribute__((warn_unused_result)) bool input_park(struct input *in, struct input_scratch *s);
 
-/* The frame on its way is not wanted: what there is of it is forgotten, the rest will be skipped. True: *ret_id could be read. */
-bool input_drop_frame(struct input *in, uint64_t *ret_id);
+/* The frame on its way is not wanted: what there is of it is forgotten, the rest will be skipped. True: operation and id could be
+ * read. */
+bool input_drop_frame(struct input *in, uint64_t *ret_op, uint64_t *ret_id);
 
 /* A frame has begun and is not there whole. After input_park. */
 static inline bool input_is_partial(const struct input *in) { return in->kept.n > in->kept_done || in->skip > 0; }

@@ -263,8 +263,9 @@ static bool request_fits(const struct request *r)
 
 	if (payload.n + REPLY_END_OVERHEAD > r->conn->frame_max)
 		return false;
-	if (r->query.stream && payload.n > REQUEST_WHOLE_BYTES_MAX)
-		return payload_segments_bytes(payload) <= REQUEST_WHOLE_BYTES_MAX;
+	if (r->query.stream && payload.n > REQUEST_WHOLE_BYTES_MAX &&
+	    payload_segments_bytes(payload) > REQUEST_WHOLE_BYTES_MAX)
+		return false;
 	return r->credit == UINT64_MAX || payload_segments_bytes(payload) <= r->credit;
 }
 
@@ -282,7 +283,8 @@ static enum request_progress request_fail_size(struct request *r)
 	struct fault fault;
 
 	fault_set(&fault, ERR_TOO_LARGE, "frame_max",
-		  "the answer has %u bytes, your frames at most %u: announce the feature STREAM, or ask for a stream",
+		  "the answer has %u bytes, your frames at most %u: ask with stream: true, or announce the feature "
+		  "stream in HELLO",
 		  (unsigned)r->query.entry->payload_bytes, (unsigned)r->conn->frame_max);
 	request_fail(r, &(struct reply_error){.fault = &fault});
 	return REQUEST_GONE;

@@ -274,6 +274,10 @@ static void a_malformed_frame_is_answered_and_the_connection_lives(void **state)
 		{"\xce\0\0\0\x08\x94\x10\x07\0\x81\xcc\xf0\xc3", 13, 7, ERR_UNSUPPORTED},     /* must-understand key */
 		{"\xce\0\0\0\x07\x94\x10\x07\0\x81\x02\xc3", 12, 7, ERR_INVALID},	      /* wrong type */
 		{"\xce\0\0\0\x0b\x94\x10\x07\0\x81\x04\xdd\x10\0\0\0", 16, 7, ERR_TOO_LARGE}, /* claims 2^28 */
+		{"\xce\0\0\0\x08\x94\x30\x07\0\x81\xcc\xf0\xc3", 13, 0,
+		 ERR_UNSUPPORTED},						  /* CANCEL: 7 names a request */
+		{"\xce\0\0\0\x05\x94\x31\x07\0\x80", 10, 0, ERR_INVALID},	  /* WINDOW without credit */
+		{"\xce\0\0\0\x07\x94\x32\x07\0\x81\x01\xc3", 12, 0, ERR_INVALID}, /* GOAWAY */
 	};
 	struct client c;
 
@@ -456,6 +460,42 @@ static void stats_tell_all_counters(void **state)
 	client_close(&c);
 }
 
+static void cancel_and_window_with_id_0_are_ignored(void **state)
+{
+	struct message window = {.op = OP_WINDOW};
+	struct client c;
+
+	(void)state;
+	client_open(&c);
+	MESSAGE_SET(&window.window, WINDOW, credit, 1);
+	client_send(&c, &window);
+	client_send(&c, &(struct message){.op = OP_CANCEL});
+	client_ping(&c, 2);
+	run();
+	client_expect(&c, OP_END, 2);
+	assert_int_equal(metric("net_unknown_ids_total"), 2);
+	client_close(&c);
+}
+
+static void counters_are_refused_that_the_client_could_not_read(void **state)
+{
+	struct message m = hello_message();
+	struct client c;
+
+	(void)state;
+	client_connect(&c, UNIX_ADDRESS);
+	MESSAGE_SET(&m.hello, HELLO, frame_max, CONN_PEER_FRAME_MIN);
+	client_send(&c, &m);
+	client_send(&c, &(struct message){.op = OP_STATS, .id = 2});
+	client_ping(&c, 3);
+	run();
+	client_expect(&c, OP_END, 1);
+	client_expect_error(&c, 2, ERR_TOO_LARGE);
+	assert_true(slice_is(c.m.error.field, "frame_max"));
+	client_expect(&c, OP_END, 3);
+	client_close(&c);
+}
+
 static void an_answer_larger_than_the_clients_frames_comes_in_chunks(void **state)
 {
 	struct message m = hello_message();
@@ -500,6 +540,27 @@ static void an_answer_is_refused_that_the_client_could_not_read(void **state)
 	client_close(&c);
 }
 
+static void a_short_streamed_hit_waits_for_credit_too(void **state)
+{
+	struct message m = question(OP_QUERY, 2, "short");
+	struct client c;
+
+	(void)state;
+	client_open(&c);
+	client_put(&c, "short", REQUEST_WHOLE_BYTES_MAX); /* with its other fields it is longer than that */
+	MESSAGE_SET(&m.request, REQUEST, stream, true);
+	MESSAGE_SET(&m.request, REQUEST, window, 100);
+	client_send(&c, &m);
+	run();
+	client_expect(&c, OP_HEAD, 2);
+	assert_int_equal(client_expect(&c, OP_CHUNK, 2)->chunk.data.n, 100);
+	client_expect_nothing(&c);
+	client_send(&c, &(struct message){.op = OP_CANCEL, .id = 2});
+	run();
+	client_expect_error(&c, 2, ERR_CANCELLED);
+	client_close(&c);
+}
+
 static void an_idle_connection_owns_less_than_1_kb(void **state)
 {
 	(void)state;
@@ -533,8 +594,11 @@ int main(void)
 		CASE(cancel_ends_its_target_once_and_frees_the_id),
 		CASE(put_lookup_and_invalidate),
 		CASE(stats_tell_all_counters),
+		CASE(cancel_and_window_with_id_0_are_ignored),
+		CASE(counters_are_refused_that_the_client_could_not_read),
 		CASE(an_answer_larger_than_the_clients_frames_comes_in_chunks),
 		CASE(an_answer_is_refused_that_the_client_could_not_read),
+		CASE(a_short_streamed_hit_waits_for_credit_too),
 		CASE(an_idle_connection_owns_less_than_1_kb),
 	};
 

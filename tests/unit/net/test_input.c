@@ -160,14 +160,15 @@ static void a_dropped_frame_is_skipped_and_tells_its_id(void **state)
 {
 	const uint8_t prefix[] = {PROTO_FRAME_MARK, 0, 2, 0, 0, 0x94, 0x10, 0x2a, 0};
 	static const uint8_t zeros[0x20000];
-	uint64_t id = 0;
+	uint64_t op = 0, id = 0;
 
 	(void)state;
 	assert_true(buf_append(&f.wire, prefix, sizeof prefix));
 	assert_true(buf_append(&f.wire, zeros, 0x20000 - 4));
 	read_some(1000);
 	assert_false(parse(SIZE_MAX));
-	assert_true(input_drop_frame(&f.in, &id));
+	assert_true(input_drop_frame(&f.in, &op, &id));
+	assert_int_equal(op, OP_QUERY);
 	assert_int_equal(id, 42);
 	assert_null(f.in.kept.p);
 	add(10);
