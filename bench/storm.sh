@@ -7,7 +7,7 @@
 #   QUESTIONS=10000 CONNECTIONS=1000 bench/storm.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case "${1:-}" in "") ;; *) sed -n '2,8p' "$0"; exit $([ "$1" = --help ] || [ "$1" = -h ]; echo $((2 * $?))) ;; esac
+case "${1:-}" in "") ;; *) sed -n '2,7p' "$0"; exit $([ "$1" = --help ] || [ "$1" = -h ]; echo $((2 * $?))) ;; esac
 . bench/lab.sh
 questions=${QUESTIONS:-1000} connections=${CONNECTIONS:-100} latency_ms=${LATENCY_MS:-2000}
 failed=0
