@@ -245,9 +245,8 @@ class Kill9(harness.Case):
             load.join(harness.TIMEOUT_S)
             self.daemon.check(-9)
             self.start_daemon()
-            # A commit takes as long as the disk does; the interval is counted from its issue.
             must = {prompt: text for prompt, (text, at) in load.ended.items()
-                    if at < killed - 2 * COMMIT_MS / 1000 and prompt not in load.doubtful}
+                    if at < killed - COMMIT_MS / 1000 and prompt not in load.doubtful}
             sample = dict(chance.sample(sorted(kept_all.items()), min(50, len(kept_all))))
             client = self.connect()
             found = self.look_up_all(client, list(must) + list(sample) + list(load.ended) + list(load.invalidated))
