@@ -210,10 +210,14 @@ static void daemon_watch_signals(struct daemon *d)
 	}
 }
 
+/* A signal that comes this late must not kill what has ended well: it is blocked before it has no handler any more. */
 static void daemon_ignore_signals(struct daemon *d)
 {
+	sigset_t set;
 	int i;
 
+	sigfillset(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	for (i = 0; i < DAEMON_SIGNALS; i++)
 		uv_close((uv_handle_t *)&d->signals[i], NULL);
 }
