@@ -32,7 +32,7 @@ import reference  # noqa: E402  the protocol's numbers, written a second time fr
 BUILD = os.path.abspath(os.environ.get("PROMPTCACHE_BUILD", os.path.join(ROOT, "build")))
 DAEMON = os.path.join(BUILD, "server", "promptcached")
 MOCKAI = os.path.join(BUILD, "bench", "promptcache-mockai")
-CLI = os.path.join(BUILD, "client", "promptcache")
+CLI = os.path.join(BUILD, "client", "cli", "promptcache")
 
 TIMEOUT_S = 30
 REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "Assertion `")
