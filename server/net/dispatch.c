@@ -43,25 +43,33 @@ static void dispatch_refuse(struct conn *c, uint64_t id, const struct fault *fau
 		conn_finish(c, "malformed frame before HELLO");
 }
 
+/* Before HELLO only HELLO and PING, known or not, well-formed or not: nothing else is even looked at. False: refused. */
+static bool dispatch_check_greeted(struct conn *c, struct slice frame)
+{
+	uint64_t op, id;
+	struct fault fault;
+
+	if (c->state != CONN_GREETING || !frame_peek(frame, &op, &id) || op == OP_HELLO || op == OP_PING)
+		return true;
+	c->shared->counters.net_unauthenticated_total++;
+	fault_set(&fault, ERR_UNAUTHENTICATED, "", "HELLO comes first");
+	conn_fault(c, dispatch_error_id(op, id), &fault);
+	conn_finish(c, "no HELLO first");
+	return false;
+}
+
 void dispatch_frame(struct conn *c, struct slice frame)
 {
-	struct net_metrics *counters = &c->shared->counters;
 	struct message m;
 	struct fault fault;
 
-	counters->net_frames_total++;
-	if (message_decode(&c->shared->decoder, frame, FROM_C, &m, &fault) < 0) {
+	c->shared->counters.net_frames_total++;
+	if (!dispatch_check_greeted(c, frame))
+		return;
+	if (message_decode(&c->shared->decoder, frame, FROM_C, &m, &fault) < 0)
 		dispatch_refuse(c, dispatch_error_id(m.op, m.id), &fault);
-		return;
-	}
-	if (c->state == CONN_GREETING && m.op != OP_HELLO && m.op != OP_PING) {
-		counters->net_unauthenticated_total++;
-		fault_set(&fault, ERR_UNAUTHENTICATED, "", "HELLO comes first, then %s", proto_op_name(m.op));
-		conn_fault(c, dispatch_error_id(m.op, m.id), &fault);
-		conn_finish(c, "no HELLO first");
-		return;
-	}
-	handlers[m.op](c, &m, frame);
+	else
+		handlers[m.op](c, &m, frame);
 }
 
 void dispatch_oversize(struct conn *c, struct slice begin, uint32_t max)

@@ -16,6 +16,11 @@ static bool hello_check(struct conn *c, const struct message *m)
 	const struct hello_body *h = &m->hello;
 	struct fault fault;
 
+	if (m->id == 0) {
+		fault_set(&fault, ERR_INVALID, "id", "HELLO needs an id from 1 on; 0 speaks of the connection");
+		hello_refuse(c, 0, &fault);
+		return false;
+	}
 	if (h->version == 0) {
 		fault_set(&fault, ERR_UNSUPPORTED, "version", "there is no version 0; this server speaks %d",
 			  PROTO_VERSION);

@@ -176,10 +176,10 @@ bool reply_query_end(struct buf *out, uint64_t id, const struct query *q, bool s
 		MESSAGE_SET(&end, END, age_ms, o->age_ms);
 	if (map.via.map.size > 0)
 		MESSAGE_SET(&end, END, stages_us, &map);
-	if (o->tokens_saved > 0)
+	if (o->source != SOURCE_NONE && o->source != SOURCE_LLM) {
 		MESSAGE_SET(&end, END, tokens_saved, o->tokens_saved);
-	if (o->cost_saved_nusd > 0)
 		MESSAGE_SET(&end, END, cost_saved_nusd, o->cost_saved_nusd);
+	}
 	if (q->entry == NULL)
 		return reply_end(out, id, &end);
 	return payload_encode_end(out, id, &end, entry_payload(q->entry), segments);

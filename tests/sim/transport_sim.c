@@ -36,7 +36,7 @@ struct stream {
 struct transport_sim_client {
 	struct stream *stream; /* NULL: the server has closed */
 	struct buf sent, received;
-	size_t sent_read, room;
+	size_t sent_read, received_taken, room;
 	unsigned writes;
 	bool end, reset, server_ended;
 };
@@ -319,9 +319,16 @@ void transport_sim_take_only(struct transport_sim_client *c, size_t bytes)
 	stream_poke(c->stream);
 }
 
-struct slice transport_sim_received(const struct transport_sim_client *c) { return buf_slice(&c->received); }
+struct slice transport_sim_received(const struct transport_sim_client *c)
+{
+	return slice_of(c->received.p + c->received_taken, c->received.n - c->received_taken);
+}
 
-void transport_sim_consume(struct transport_sim_client *c, size_t bytes) { buf_consume(&c->received, bytes); }
+void transport_sim_consume(struct transport_sim_client *c, size_t bytes)
+{
+	assert(bytes <= c->received.n - c->received_taken);
+	c->received_taken += bytes; /* not moved: a test may take thousands of small frames out of megabytes */
+}
 
 unsigned transport_sim_writes(const struct transport_sim_client *c) { return c->writes; }
 

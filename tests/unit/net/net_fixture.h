@@ -119,6 +119,13 @@ static inline int fixture_close(void **state)
 	return 0;
 }
 
+static inline int fixture_plain(void **state)
+{
+	(void)state;
+	fixture_open((const char *const[]){NULL});
+	return 0;
+}
+
 /* ---- counters */
 
 struct wanted {

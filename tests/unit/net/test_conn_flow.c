@@ -360,7 +360,7 @@ static void half_a_frame_ends_the_connection_after_frame_timeout(void **state)
 	open_with("net.frame_timeout=10s", NULL);
 	client_open(&c);
 	for (int i = 0; i < 9; i++) {
-		transport_sim_send(c.sim, slice_of("\xce\0\0\1\0\x94\x10\7\0" + i, 1)); /* slow steps do not help */
+		transport_sim_send(c.sim, slice_of(&"\xce\0\0\1\0\x94\x10\7\0"[i], 1)); /* slow steps do not help */
 		run_us(SECOND_US);
 	}
 	assert_false(transport_sim_ended(c.sim));
