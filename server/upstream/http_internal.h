@@ -11,7 +11,7 @@
 #define HTTP_SHARDS_MAX	      512    /* multis; transfers beyond 512 x 128 share those there are */
 #define HTTP_IDLE_HANDLES_MAX 256    /* easy handles kept for the next transfer */
 #define HTTP_RECEIVE_BYTES    16384L /* buffer of one transfer */
-#define HTTP_EVENTS_PER_TURN  32     /* ready sockets that are served before others get their turn: about 2 ms */
+#define HTTP_EVENTS_PER_TURN  16     /* ready sockets that are served before others get their turn: about 1 ms */
 #define HTTP_COPY_BYTES_MAX   32768u /* request bodies up to this go out together with the headers */
 #define HTTP_HEADER_BYTES_MAX 65536u /* of a response; libcurl 7.88 itself would keep any amount */
 #define HTTP_DNS_SECONDS      300L   /* an address is looked up again after this */
