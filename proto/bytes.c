@@ -131,16 +131,6 @@ bool buf_reserve(struct buf *b, size_t n)
 	return true;
 }
 
-bool buf_append(struct buf *b, const void *p, size_t n)
-{
-	if (!buf_reserve(b, n))
-		return false;
-	if (n > 0)
-		memcpy(b->p + b->n, p, n);
-	b->n += n;
-	return true;
-}
-
 bool buf_append_str(struct buf *b, const char *s) { return buf_append(b, s, strlen(s)); }
 
 void buf_consume(struct buf *b, size_t n)

@@ -49,7 +49,15 @@ void buf_free(struct buf *b); /* leaves it empty and usable again */
 
 /* Makes room for n more bytes. False: over the ceiling or no memory; nothing has changed. */
 __attribute__((warn_unused_result)) bool buf_reserve(struct buf *b, size_t n);
-__attribute__((warn_unused_result)) bool buf_append(struct buf *b, const void *p, size_t n);
+__attribute__((warn_unused_result)) static inline bool buf_append(struct buf *b, const void *p, size_t n)
+{
+	if (n > b->cap - b->n && !buf_reserve(b, n)) /* in the header: an END is thirty small appends */
+		return false;
+	if (n > 0)
+		memcpy(b->p + b->n, p, n);
+	b->n += n;
+	return true;
+}
 __attribute__((warn_unused_result)) bool buf_append_str(struct buf *b, const char *s);
 
 /* Drops the first n bytes, moving the rest to the front. */

@@ -12,13 +12,17 @@
 
 #define HEADER_MEMO_BYTES 640 /* all header fields at their limits, with their lengths */
 #define SCRATCH_BYTES_MAX                                                                                              \
-	(2 * FRAME_BYTES_MAX)	 /* the canonical form is at most twice as long: float 32 becomes float 64 */
+	(2 * FRAME_BYTES_MAX) /* the canonical form is at most twice as long: float 32 becomes float 64 */
+#define GATHER_BYTES	   256
+#define WHOLE_PARTS	   16
 #define SCRATCH_BYTES_KEPT 65536 /* what a longer message added is given back */
 
 struct digester {
 	EVP_MD *sha256;
-	EVP_MD_CTX *part;  /* one message, tools, params or header */
-	EVP_MD_CTX *whole; /* over the digests of the parts */
+	EVP_MD_CTX *part;				/* one message, tools, params or header */
+	EVP_MD_CTX *whole;				/* over the digests of the parts */
+	uint8_t parts[WHOLE_PARTS][PROTO_DIGEST_BYTES]; /* on their way into whole */
+	size_t parts_count;
 	struct buf scratch;
 	uint8_t no_tools[PROTO_DIGEST_BYTES];
 	uint8_t no_params[PROTO_DIGEST_BYTES];
@@ -27,17 +31,57 @@ struct digester {
 	uint8_t memo_digest[PROTO_DIGEST_BYTES];
 };
 
-static bool sha_begin(struct digester *d, EVP_MD_CTX *ctx) { return EVP_DigestInit_ex(ctx, d->sha256, NULL) == 1; }
+/* Both contexts know their algorithm from digester_new on; naming it again would free and allocate OpenSSL's state (1,650 instructions). */
+static bool sha_begin(EVP_MD_CTX *ctx) { return EVP_DigestInit_ex2(ctx, NULL, NULL) == 1; }
 static bool sha_add(EVP_MD_CTX *ctx, const void *p, size_t n) { return n == 0 || EVP_DigestUpdate(ctx, p, n) == 1; }
 static bool sha_end(EVP_MD_CTX *ctx, uint8_t *ret) { return EVP_DigestFinal_ex(ctx, ret, NULL) == 1; }
 
+/* Short parts are gathered first: an update of OpenSSL's costs as much as the hashing of 50 bytes. */
 static bool sha_of(struct digester *d, const struct slice *parts, size_t count, uint8_t *ret)
 {
-	bool ok = sha_begin(d, d->part);
+	uint8_t gathered[GATHER_BYTES];
+	size_t n = 0;
 
-	for (size_t i = 0; i < count; i++)
-		ok = ok && sha_add(d->part, parts[i].p, parts[i].n);
-	return ok && sha_end(d->part, ret);
+	if (!sha_begin(d->part))
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (parts[i].n > sizeof(gathered) - n) {
+			if (!sha_add(d->part, gathered, n))
+				return false;
+			n = 0;
+		}
+		if (parts[i].n > sizeof(gathered)) {
+			if (!sha_add(d->part, parts[i].p, parts[i].n))
+				return false;
+		} else if (parts[i].n > 0) {
+			memcpy(gathered + n, parts[i].p, parts[i].n);
+			n += parts[i].n;
+		}
+	}
+	return sha_add(d->part, gathered, n) && sha_end(d->part, ret);
+}
+
+/* The digest of one more part. */
+static bool whole_add(struct digester *d, const uint8_t digest[PROTO_DIGEST_BYTES])
+{
+	if (d->parts_count == WHOLE_PARTS) {
+		if (!sha_add(d->whole, d->parts, sizeof(d->parts)))
+			return false;
+		d->parts_count = 0;
+	}
+	memcpy(d->parts[d->parts_count++], digest, PROTO_DIGEST_BYTES);
+	return true;
+}
+
+static bool whole_begin(struct digester *d)
+{
+	d->parts_count = 0;
+	return sha_begin(d->whole);
+}
+
+static bool whole_end(struct digester *d, uint8_t *ret)
+{
+	return sha_add(d->whole, d->parts, d->parts_count * sizeof(d->parts[0])) && sha_end(d->whole, ret);
 }
 
 int digest_parts(struct digester *d, const struct slice *parts, size_t count, uint8_t ret_digest[PROTO_DIGEST_BYTES])
@@ -56,8 +100,9 @@ struct digester *digester_new(void)
 	d->sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL);
 	d->part = EVP_MD_CTX_new();
 	d->whole = EVP_MD_CTX_new();
-	if (d->sha256 == NULL || d->part == NULL || d->whole == NULL || !sha_of(d, &empty_array, 1, d->no_tools) ||
-	    !sha_of(d, &empty_map, 1, d->no_params)) {
+	if (d->sha256 == NULL || d->part == NULL || d->whole == NULL ||
+	    EVP_DigestInit_ex(d->part, d->sha256, NULL) != 1 || EVP_DigestInit_ex(d->whole, d->sha256, NULL) != 1 ||
+	    !sha_of(d, &empty_array, 1, d->no_tools) || !sha_of(d, &empty_map, 1, d->no_params)) {
 		digester_free(d);
 		return NULL;
 	}
@@ -80,8 +125,7 @@ static int fault_hash(struct fault *fault)
 	return fault_set(fault, ERR_NO_MEMORY, "", "there is no memory to compute the digest");
 }
 
-/* ---- what the request must be
- * ----------------------------------------------------------------------------------------------- */
+/* ---- what the request must be */
 
 static int given_empty(struct slice s, bool given, const char *field, const char *help, struct fault *fault)
 {
@@ -175,14 +219,13 @@ static int message_check(const msgpack_object *message, const struct value_path 
 	return 0;
 }
 
-/* ---- the parts
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- the parts */
 
 static bool part_add(struct digester *d, const struct slice *parts, size_t count)
 {
 	uint8_t digest[PROTO_DIGEST_BYTES];
 
-	return sha_of(d, parts, count, digest) && sha_add(d->whole, digest, sizeof(digest));
+	return sha_of(d, parts, count, digest) && whole_add(d, digest);
 }
 
 static void str_header(struct buf_packer *p, struct slice s)
@@ -212,21 +255,18 @@ static int header_add(struct digester *d, const struct request_body *r, struct s
 		if (!sha_of(d, &header, 1, d->memo_digest))
 			return fault_hash(fault);
 		if (header.n > sizeof(d->memo_header))
-			return sha_add(d->whole, d->memo_digest, sizeof(d->memo_digest)) ? 0 : fault_hash(fault);
+			return whole_add(d, d->memo_digest) ? 0 : fault_hash(fault);
 		memcpy(d->memo_header, header.p, header.n);
 		d->memo_n = header.n;
 	}
-	return sha_add(d->whole, d->memo_digest, sizeof(d->memo_digest)) ? 0 : fault_hash(fault);
+	return whole_add(d, d->memo_digest) ? 0 : fault_hash(fault);
 }
 
 /* The canonical form of {"content": text, "role": role}, whose text is not copied. */
-static int text_message_add(struct digester *d, struct slice text, const char *field, const char *role_bytes,
-			    struct fault *fault)
+static int text_message_add(struct digester *d, struct slice text, const char *role_bytes, struct fault *fault)
 {
 	struct buf_packer p;
 
-	if (!slice_is_utf8(text))
-		return fault_set(fault, ERR_INVALID, field, "%s is not well-formed UTF-8", field);
 	d->scratch.n = 0;
 	buf_packer_init(&p, &d->scratch);
 	if (!buf_append_str(&d->scratch, "\x82\xA7"
@@ -257,7 +297,7 @@ static int messages_add(struct digester *d, const struct request_body *r, struct
 {
 	const struct value_path all = {.key = slice_str("messages")};
 
-	if (MESSAGE_HAS(r, REQUEST, system) && text_message_add(d, r->system, "system",
+	if (MESSAGE_HAS(r, REQUEST, system) && text_message_add(d, r->system,
 								"\xA4"
 								"role"
 								"\xA6"
@@ -265,7 +305,7 @@ static int messages_add(struct digester *d, const struct request_body *r, struct
 								fault) < 0)
 		return -1;
 	if (MESSAGE_HAS(r, REQUEST, prompt))
-		return text_message_add(d, r->prompt, "prompt",
+		return text_message_add(d, r->prompt,
 					"\xA4"
 					"role"
 					"\xA4"
@@ -289,7 +329,7 @@ static int tools_add(struct digester *d, const struct request_body *r, struct fa
 	const struct value_path path = {.key = slice_str("tools")};
 
 	if (!MESSAGE_HAS(r, REQUEST, tools) || r->tools->via.array.size == 0)
-		return sha_add(d->whole, d->no_tools, sizeof(d->no_tools)) ? 0 : fault_hash(fault);
+		return whole_add(d, d->no_tools) ? 0 : fault_hash(fault);
 	return value_add(d, r->tools, &path, false, fault);
 }
 
@@ -298,7 +338,7 @@ static int params_add(struct digester *d, const struct request_body *r, struct f
 	const struct value_path path = {.key = slice_str("params")};
 
 	if (!MESSAGE_HAS(r, REQUEST, params) || r->params->via.map.size == 0)
-		return sha_add(d->whole, d->no_params, sizeof(d->no_params)) ? 0 : fault_hash(fault);
+		return whole_add(d, d->no_params) ? 0 : fault_hash(fault);
 	if (params_check(&r->params->via.map, fault) < 0)
 		return -1;
 	return value_add(d, r->params, &path, true, fault);
@@ -309,7 +349,7 @@ int request_digest(struct digester *d, const struct request_body *r, struct slic
 {
 	int rc = question_check(r, fault);
 
-	if (rc == 0 && !sha_begin(d, d->whole))
+	if (rc == 0 && !whole_begin(d))
 		rc = fault_hash(fault);
 	if (rc == 0)
 		rc = header_add(d, r, default_model, fault);
@@ -319,7 +359,7 @@ int request_digest(struct digester *d, const struct request_body *r, struct slic
 		rc = tools_add(d, r, fault);
 	if (rc == 0)
 		rc = params_add(d, r, fault);
-	if (rc == 0 && !sha_end(d->whole, ret_digest))
+	if (rc == 0 && !whole_end(d, ret_digest))
 		rc = fault_hash(fault);
 	if (d->scratch.cap > SCRATCH_BYTES_KEPT)
 		buf_free(&d->scratch);

@@ -123,7 +123,7 @@ static int put_segments_append(struct buf *out, const msgpack_object *segments, 
 	uint64_t total = 0;
 
 	for (uint32_t i = 0; i < segments->via.array.size; i++) {
-		struct answer_piece piece;
+		struct answer_piece piece = {0};
 
 		if (segment_read(&segments->via.array.ptr[i], i, &piece, fault) < 0)
 			return -1;
@@ -190,7 +190,7 @@ struct answer *payload_answer(struct message_decoder *d, struct slice payload)
 	if (a == NULL || payload_decode(d, payload, &end) < 0)
 		goto fail;
 	for (uint32_t i = 0; i < end.segments->via.array.size; i++) {
-		struct answer_piece piece;
+		struct answer_piece piece = {0};
 		struct fault fault;
 
 		if (segment_read(&end.segments->via.array.ptr[i], i, &piece, &fault) < 0 ||

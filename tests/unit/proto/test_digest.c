@@ -274,18 +274,6 @@ static void params_and_tools_follow_the_canonical_rules(void **state)
 	refused("82 02" HI "cc82 92 80 81 a161 c400", "tools[1].a");
 }
 
-static void a_client_s_text_is_checked_too(void **state)
-{
-	struct request_body r = {0};
-	uint8_t digest[PROTO_DIGEST_BYTES];
-	(void)state;
-
-	MESSAGE_SET(&r, REQUEST, prompt, slice_str("hi"));
-	MESSAGE_SET(&r, REQUEST, system, slice_str("\xFF"));
-	assert_int_equal(request_digest(f.digester, &r, slice_str("m"), digest, &f.fault), -1);
-	assert_string_equal(f.fault.field, "system");
-}
-
 static void after_a_fault_the_digester_works_on(void **state)
 {
 	(void)state;
@@ -367,7 +355,6 @@ int main(void)
 		CASE(content_may_be_nil_or_parts),
 		CASE(params_that_have_a_place_of_their_own_are_refused_by_name),
 		CASE(params_and_tools_follow_the_canonical_rules),
-		CASE(a_client_s_text_is_checked_too),
 		CASE(after_a_fault_the_digester_works_on),
 		CASE(the_sha_of_parts_is_that_of_the_whole),
 		CASE(a_digester_that_never_was_can_be_freed),
