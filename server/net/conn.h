@@ -8,9 +8,9 @@
  *          └──────────────────┴────── an error that ends it ──────┴──────────────^                  ^
  *          any state: reset, a client that does not read, unanswered PINGs ─────────────────────────┘
  *
- * LINGERING: everything is said; what is written goes out, the writing half is shut, and what still comes is thrown away until the peer
- * closes (closing with unread bytes would reset the connection, and the peer would lose our last words).
- * A connection without requests, half frames and output owns less than 1 KB. */
+ * LINGERING: everything is said; what is written goes out, the writing half is shut, and what still comes is thrown
+ * away until the peer closes (closing with unread bytes would reset the connection, and the peer would lose our last
+ * words). A connection without requests, half frames and output owns less than 1 KB. */
 #ifndef NET_CONN_H
 #define NET_CONN_H
 

@@ -79,7 +79,8 @@ static void conn_io_park(struct conn *c, bool began)
 	}
 }
 
-/* At least one frame: answers that are on their way may fill the output again and again, and new requests still get through. */
+/* At least one frame: answers that are on their way may fill the output again and again, and new requests still get
+ * through. */
 static void conn_io_parse(struct conn *c)
 {
 	int i;

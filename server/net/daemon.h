@@ -3,7 +3,8 @@
  *      log, loop ─> http ─> upstreams ─> engine ─> store ─> net          up
  *      net: GOAWAY, requests finish ─> engine: flights finish ─> store: flushed ─> loop stops          down
  *
- * SIGTERM and SIGINT shut down within shutdown.grace; a second one does not wait for requests, and flushes all the same. */
+ * SIGTERM and SIGINT shut down within shutdown.grace; a second one does not wait for requests, and flushes all the
+ * same. */
 #ifndef NET_DAEMON_H
 #define NET_DAEMON_H
 

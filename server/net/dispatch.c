@@ -43,7 +43,7 @@ static void dispatch_refuse(struct conn *c, uint64_t id, const struct fault *fau
 		conn_finish(c, "malformed frame before HELLO");
 }
 
-/* Before HELLO only HELLO and PING, known or not, well-formed or not: nothing else is even looked at. False: refused. */
+/* Before HELLO nothing but HELLO and PING is even looked at. False: refused. */
 static bool dispatch_check_greeted(struct conn *c, struct slice frame)
 {
 	uint64_t op, id;
@@ -202,7 +202,8 @@ static void dispatch_INVALIDATE(struct conn *c, const struct message *m, struct 
 		request_invalidate(c, m);
 }
 
-/* The one END beside those of answers that may be longer than a client's frames: the others stay below CONN_PEER_FRAME_MIN. */
+/* The one END beside those of answers that may be longer than a client's frames: the others stay below
+ * CONN_PEER_FRAME_MIN. */
 static void dispatch_STATS(struct conn *c, const struct message *m, struct slice frame)
 {
 	struct fault fault;

@@ -36,7 +36,8 @@ static bool hello_check(struct conn *c, const struct message *m)
 	return true;
 }
 
-/* False: refused. The answer comes at once: a guess at 256 bits gains nothing by speed, and a delay would cost us a timer each. */
+/* False: refused. The answer comes at once: a guess at 256 bits gains nothing by speed, and a delay would cost us a
+ * timer each. */
 static bool hello_authenticate(struct conn *c, const struct message *m)
 {
 	struct stream_peer peer;

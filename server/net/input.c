@@ -25,8 +25,8 @@ static struct slice input_kept(const struct input *in)
 	return slice_of(in->kept.p + in->kept_done, in->kept.n - in->kept_done);
 }
 
-/* Gives the memory back when everything in it was handed out and the frame that came last is no longer in use. What is left is not
- * moved: many small frames in one piece would be moved many times. */
+/* Gives the memory back when everything in it was handed out and the frame that came last is no longer in use. What is
+ * left is not moved: many small frames in one piece would be moved many times. */
 static void input_settle(struct input *in)
 {
 	if (in->kept_done < in->kept.n)

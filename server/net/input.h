@@ -1,10 +1,10 @@
-/* input: the bytes of one connection on their way to frames. All connections read into one shared scratch; what is left of a frame at its
- * end is kept with the connection, and only then does the connection own memory.
+/* input: the bytes of one connection on their way to frames. All connections read into one shared scratch; what is
+ * left of a frame at its end is kept with the connection, and only then does the connection own memory.
  *
  *      input_prepare ─> read ─> input_received ─> input_next, until it says MORE or the caller has had enough ─> input_park
  *
- * A few kept bytes are put in front of the scratch, so that the frame lies in one piece there; of a longer piece the rest is read to where
- * the piece lies, so that no byte is moved twice however slowly they come.
+ * A few kept bytes are put in front of the scratch, so that the frame lies in one piece there; of a longer piece the
+ * rest is read to where the piece lies, so that no byte is moved twice however slowly they come.
  *
  * Pure. A frame is borrowed until the next call. */
 #ifndef NET_INPUT_H
@@ -40,8 +40,8 @@ enum input_status {
 void input_init(struct input *in);
 void input_free(struct input *in);
 
-/* Where to read to. Returns how many of iov are filled, or 0: no memory for the frame that is on its way (input_drop_frame helps).
- * Not while whole frames are kept (input_next must have said MORE). */
+/* Where to read to. Returns how many of iov are filled, or 0: no memory for the frame that is on its way
+ * (input_drop_frame helps). Not while whole frames are kept (input_next must have said MORE). */
 int input_prepare(struct input *in, struct input_scratch *s, struct iovec iov[2]);
 void input_received(struct input *in, struct input_scratch *s, const struct iovec iov[2], size_t n);
 
@@ -50,8 +50,8 @@ enum input_status input_next(struct input *in, struct input_scratch *s, uint32_t
 /* Keeps what was read and not handed out. False: no memory. */
 __attribute__((warn_unused_result)) bool input_park(struct input *in, struct input_scratch *s);
 
-/* The frame on its way is not wanted: what there is of it is forgotten, the rest will be skipped. True: operation and id could be
- * read. */
+/* The frame on its way is not wanted: what there is of it is forgotten, the rest will be skipped. True: operation and
+ * id could be read. */
 bool input_drop_frame(struct input *in, uint64_t *ret_op, uint64_t *ret_id);
 
 /* A frame has begun and is not there whole. After input_park. */

@@ -1,4 +1,5 @@
-/* liveness: when a connection has to be asked whether it is alive, and when it has to go. All waiting of one connection in one place:
+/* liveness: when a connection has to be asked whether it is alive, and when it has to go. All waiting of one
+ * connection in one place:
  *
  *      no HELLO within HELLO_TIMEOUT_MS            → close
  *      a frame began and does not end              → close          net.frame_timeout
@@ -6,8 +7,8 @@
  *      requests wait                               → PING every PING_INTERVAL_MS; two unanswered → close
  *      nothing waits                               → close          net.idle_timeout
  *
- * Pure: times in microseconds, 0 stands for "not". The connection keeps one deadline and asks again when it fires: noting a time costs
- * nothing, so the hot path arms no timer. */
+ * Pure: times in microseconds, 0 stands for "not". The connection keeps one deadline and asks again when it fires:
+ * noting a time costs nothing, so the hot path arms no timer. */
 #ifndef NET_LIVENESS_H
 #define NET_LIVENESS_H
 

@@ -79,7 +79,7 @@ static int net_listen_endpoint(struct net *n, const struct endpoint *e, char *er
 	return 0;
 }
 
-/* All endpoints of one address; a host name may have some that this machine does not (IPv6), and needs one that works. */
+/* All endpoints of one address; a host name may have some that this machine has not (IPv6): one must work. */
 static int net_listen(struct net *n, const char *text, char *error, size_t error_bytes)
 {
 	struct endpoint endpoints[ADDRESS_ENDPOINTS_MAX];

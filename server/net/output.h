@@ -1,11 +1,12 @@
-/* output: what a connection has to say and the socket has not taken yet: small pieces copied one behind the other, large ones as references
- * to the answer blocks they stand in, so that a thousand waiters for one answer share its bytes.
+/* output: what a connection has to say and the socket has not taken yet: small pieces copied one behind the other,
+ * large ones as references to the answer blocks they stand in, so that a thousand waiters for one answer share its
+ * bytes.
  *
  *      copied   [HEAD][CHUNK header][CHUNK header]............[END]
  *      refs                        ^ 16 KB of block A        ^ 9 KB of block B         each after so many copied bytes
  *
- * Pure: the caller writes what output_gather shows and tells how much went. Memory of the copied bytes comes from a few spares that all
- * connections share: one that has nothing to say owns none. */
+ * Pure: the caller writes what output_gather shows and tells how much went. Memory of the copied bytes comes from a
+ * few spares that all connections share: one that has nothing to say owns none. */
 #ifndef NET_OUTPUT_H
 #define NET_OUTPUT_H
 

@@ -1,5 +1,5 @@
-/* reply: the frames that a server sends, as bytes at the end of a buffer. All return false when the buffer's ceiling or memory does not
- * allow it; the buffer is as before then. */
+/* reply: the frames that a server sends, as bytes at the end of a buffer. All return false when the buffer's ceiling
+ * or memory does not allow it; the buffer is as before then. */
 #ifndef NET_REPLY_H
 #define NET_REPLY_H
 

@@ -4,8 +4,8 @@
  *                        └─ ready ─> pieces as CHUNKs, as far as credit and output allow ─> END or ERROR
  *   INVALIDATE      engine_invalidate ─ done ─> END or ERROR
  *
- * An answer travels whole in END unless the client asked for a stream and it is longer than REQUEST_WHOLE_BYTES_MAX, or it is larger than
- * the client's frames or its credit: then it travels in CHUNKs, and END carries the rest.
+ * An answer travels whole in END unless the client asked for a stream and it is longer than REQUEST_WHOLE_BYTES_MAX,
+ * or it is larger than the client's frames or its credit: then it travels in CHUNKs, and END carries the rest.
  *
  * A request of a connection that closes is cancelled; an invalidation cannot be, and ends without a connection. */
 #ifndef NET_REQUEST_H

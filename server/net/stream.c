@@ -49,7 +49,7 @@ static void stream_on_poll(uv_poll_t *poll, int status, int events)
 	}
 	if (events & UV_WRITABLE)
 		s->events->writable(s->owner);
-	/* The owner may have closed the stream, or have had enough. Its memory is there until libuv's close callback. */
+	/* The owner may have closed it, or have had enough. Its memory is there until libuv's close callback. */
 	if ((events & UV_READABLE) && (s->wanted & UV_READABLE) && !uv_is_closing((uv_handle_t *)poll))
 		s->events->readable(s->owner);
 }

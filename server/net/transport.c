@@ -103,7 +103,7 @@ static void transport_set_starved(struct transport *t, bool starved)
 			  (unsigned long long)t->counters.shed);
 }
 
-/* No descriptor is left: the reserve is one, for as long as it takes to accept and close. False: not even that helped. */
+/* No descriptor is left: the reserve is one, for as long as it takes to accept and close. False: not even so. */
 static bool listener_shed(struct listener *l)
 {
 	struct transport *t = l->transport;

@@ -1,15 +1,15 @@
-/* transport: the connection door: listeners, and byte streams that never block. Scenarios link tests/sim/transport_sim.c behind the same
- * header.
+/* transport: the connection door: listeners, and byte streams that never block. Scenarios link
+ * tests/sim/transport_sim.c behind the same header.
  *
- *      listener ── accepted ──> stream ── readable ──> stream_read        one readv and one writev a connection and turn,
- *                                      └─ writable ──> stream_write       called by who owns the stream
+ *      listener ── accepted ──> stream ── readable ──> stream_read      one readv and one writev a connection and turn,
+ *                                      └─ writable ──> stream_write     called by who owns the stream
  *
- * Raw descriptors watched by uv_poll, not uv_tcp and uv_pipe: libuv accepts until EAGAIN within one callback (a storm of 10,000 connects
- * would hold one turn for long), allocates and calls back per read where one shared buffer serves all connections, and TLS will want the
- * descriptor's bytes pulled the same way.
+ * Raw descriptors watched by uv_poll, not uv_tcp and uv_pipe: libuv accepts until EAGAIN within one callback (a storm
+ * of 10,000 connects would hold one turn for long), allocates and calls back per read where one shared buffer serves
+ * all connections, and TLS will want the descriptor's bytes pulled the same way.
  *
- * Law: events come only between stream_start and stream_close, never from inside a call into this module. After stream_close the stream
- * is not touched again by anybody; its memory goes when the loop has let go of it. */
+ * Law: events come only between stream_start and stream_close, never from inside a call into this module. After
+ * stream_close the stream is not touched again by anybody; its memory goes when the loop has let go of it. */
 #ifndef NET_TRANSPORT_H
 #define NET_TRANSPORT_H
 
@@ -45,8 +45,8 @@ struct listener_events {
 	void (*accepted)(void *owner, struct stream *s);
 };
 
-/* Binds and listens. A Unix socket that nobody answers is replaced, one that somebody answers is refused, mode is 0600, and the file goes
- * at close if it is still the one that was made. 0, or -1 with a sentence. */
+/* Binds and listens. A Unix socket that nobody answers is replaced, one that somebody answers is refused, mode is
+ * 0600, and the file goes at close if it is still the one that was made. 0, or -1 with a sentence. */
 __attribute__((warn_unused_result)) int transport_listen(struct transport *t, const struct endpoint *e,
 							 const struct listener_events *events, void *owner,
 							 struct listener **ret, char *error, size_t error_bytes);

@@ -1,5 +1,6 @@
-/* transport_sim: the connection door of scenarios: the same header as the real one (server/net/transport.h), linked in its place. Clients
- * are scripted: what they send lies ready, what they get is kept, and how much they take is theirs to say.
+/* transport_sim: the connection door of scenarios: the same header as the real one (server/net/transport.h), linked in
+ * its place. Clients are scripted: what they send lies ready, what they get is kept, and how much they take is theirs
+ * to say.
  *
  *      struct transport_sim_client *c = transport_sim_connect("unix:/sock");   accepted in a later turn
  *      transport_sim_send(c, slice_str("..."));
@@ -15,8 +16,8 @@
 
 struct transport_sim_client;
 
-/* listen: the text of an address that is listened to; aborts when nobody does. The peer is a process of ours on a Unix socket, and a
- * stranger without a name elsewhere. */
+/* listen: the text of an address that is listened to; aborts when nobody does. The peer is a process of ours on a Unix
+ * socket, and a stranger without a name elsewhere. */
 struct transport_sim_client *transport_sim_connect(const char *listen);
 bool transport_sim_listening(const char *listen);
 void transport_sim_set_uid(struct transport_sim_client *c, uid_t uid); /* of the peer, as the kernel would tell */

@@ -1,5 +1,5 @@
-/* The whole daemon without sockets, disk, HTTP and time: real net, engine and memory store over the scenarios' doors, and clients that say
- * what a test wants. */
+/* The whole daemon without sockets, disk, HTTP and time: real net, engine and memory store over the scenarios' doors,
+ * and clients that say what a test wants. */
 #ifndef UNIT_NET_FIXTURE_H
 #define UNIT_NET_FIXTURE_H
 
