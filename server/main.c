@@ -16,29 +16,28 @@ enum {
 
 /* LMDB's reads and its one writer, name look-ups and long parsing share libuv's pool; its own default is 4. */
 #define POOL_THREADS "8"
-"8" /* LMDB's reads and its one writer, name look-ups and long parsing share libuv's pool; its own default is 4 */
 
-	static const char usage_text[] =
-		"usage: promptcached [--config FILE] [--set KEY=VALUE]... [--check-config]\n"
-		"       promptcached --describe config|metrics\n"
-		"       promptcached --check-store PATH\n"
-		"       promptcached --version | --help\n"
-		"\n"
-		"An event-driven cache server for LLM prompts. Without configuration: a store in "
-		"$XDG_STATE_HOME/promptcached,\n"
-		"a Unix socket for this user and " NET_DEFAULT_TCP ", and the upstream that OPENAI_BASE_URL and\n"
-		"OPENAI_API_KEY name.\n"
-		"\n"
-		"  --config FILE        read options from a YAML file\n"
-		"  --set KEY=VALUE      set one option, whatever the file says; lists are values with commas\n"
-		"  --check-config       check the options, start nothing\n"
-		"  --describe config    all options with type, default, range and meaning\n"
-		"  --describe metrics   all counters and gauges that STATS shows\n"
-		"  --check-store PATH   walk a store that no daemon has open; exit code 1: it is damaged\n"
-		"\n"
-		"Exit codes: 0 stopped in good order, 1 could not start, 2 command line or configuration is wrong.\n"
-		"SIGTERM or SIGINT: finish what is in flight within shutdown.grace, flush, exit; a second one: do not "
-		"wait.\n";
+static const char usage_text[] =
+	"usage: promptcached [--config FILE] [--set KEY=VALUE]... [--check-config]\n"
+	"       promptcached --describe config|metrics\n"
+	"       promptcached --check-store PATH\n"
+	"       promptcached --version | --help\n"
+	"\n"
+	"An event-driven cache server for LLM prompts. Without configuration: a store in "
+	"$XDG_STATE_HOME/promptcached,\n"
+	"a Unix socket for this user and " NET_DEFAULT_TCP ", and the upstream that OPENAI_BASE_URL and\n"
+	"OPENAI_API_KEY name.\n"
+	"\n"
+	"  --config FILE        read options from a YAML file\n"
+	"  --set KEY=VALUE      set one option, whatever the file says; lists are values with commas\n"
+	"  --check-config       check the options, start nothing\n"
+	"  --describe config    all options with type, default, range and meaning\n"
+	"  --describe metrics   all counters and gauges that STATS shows\n"
+	"  --check-store PATH   walk a store that no daemon has open; exit code 1: it is damaged\n"
+	"\n"
+	"Exit codes: 0 stopped in good order, 1 could not start, 2 command line or configuration is wrong.\n"
+	"SIGTERM or SIGINT: finish what is in flight within shutdown.grace, flush, exit; a second one: do not "
+	"wait.\n";
 
 struct arguments {
 	const char *config;
