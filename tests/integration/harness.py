@@ -128,7 +128,7 @@ class Daemon:
     def __init__(self, home, options=None, ai=None, config=None, env=None, listens=None, arguments=(), wait=True, limits=None):
         self.home = home
         self.state = os.path.join(home, "state")
-        self.socket_path = os.path.join(home, "sock")
+        self.socket_path = os.path.join(home, "promptcached.sock")  # the default, with XDG_RUNTIME_DIR below
         self.log_path = os.path.join(home, f"daemon-{len(os.listdir(home))}.log")
         self.code = None
         self.env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": home, "XDG_STATE_HOME": self.state, "XDG_RUNTIME_DIR": home}

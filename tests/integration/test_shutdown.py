@@ -230,7 +230,6 @@ class Start(unittest.TestCase):
     def test_without_configuration_the_default_places_are_used(self):
         daemon = harness.Daemon(self.home, listens=[], wait=False, options={"store.kind": None})
         self.addCleanup(daemon.stop)
-        daemon.socket_path = os.path.join(self.home, "promptcached.sock")
         try:
             daemon.wait_ready(2)
         except AssertionError:
