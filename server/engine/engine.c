@@ -104,9 +104,12 @@ void engine_set_store(struct engine *e, struct store *s) { e->store = s; }
 struct engine *engine_new(struct loop *l, struct upstreams *u, const struct engine_options *options)
 {
 	struct engine *e = calloc(1, sizeof *e);
+	uint64_t seed;
 
 	if (e == NULL)
 		return NULL;
+	random_bytes(&seed, sizeof seed);
+	random_seed(&e->random, seed);
 	e->loop = l;
 	e->upstreams = u;
 	e->options = options;

@@ -2,6 +2,7 @@
 #ifndef ENGINE_ENGINE_INTERNAL_H
 #define ENGINE_ENGINE_INTERNAL_H
 
+#include "server/base/random.h"
 #include "server/engine/engine.h"
 #include "server/engine/flight.h"
 #include "server/engine/freshness.h"
@@ -14,6 +15,7 @@ struct engine {
 	struct digester *digester;
 	struct message_decoder decoder; /* for payloads; requests are decoded by who received them */
 	struct freshness freshness;
+	struct random_state random; /* for the ids of replays */
 	struct map flights; /* by exact key */
 	TAILQ_HEAD(, flight) all_flights;
 	size_t flights_count, waiters_count, invalidations_count;

@@ -1,8 +1,10 @@
 #include "server/engine/payload.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "proto/frame.h"
+#include "server/base/random.h"
 
 /* The segments stand first and in one fixed form, so that their size can be told without decoding:
  *   DE count:u16 | 02 DD n:u32 ( 93 kind CE index:u32 C6 length:u32 data )* | the other pairs */
@@ -182,11 +184,53 @@ int payload_decode(struct message_decoder *d, struct slice payload, struct end_b
 	return 0;
 }
 
-struct answer *payload_answer(struct message_decoder *d, struct slice payload)
+/* A tool call begins with its id, as upstream/ writes it and as PUT asks for it; one that does not is left alone. */
+#define TOOL_CALL_BEGIN "{\"id\":\""
+
+static void tool_call_mint(uint8_t *data, size_t n, struct random_state *random)
+{
+	static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+	size_t begin = sizeof TOOL_CALL_BEGIN - 1, end, from;
+
+	if (n <= begin || memcmp(data, TOOL_CALL_BEGIN, begin) != 0)
+		return;
+	for (end = begin; end < n && data[end] != '"'; end++)
+		if (data[end] == '\\' || data[end] >= 0x80)
+			return; /* no id of a known form */
+	for (from = begin; from < end && data[from] != '_' && data[from] != '-'; from++)
+		;
+	if (from == end)
+		from = begin;
+	for (size_t i = from; i < end; i++)
+		if (data[i] != '_' && data[i] != '-')
+			data[i] = (uint8_t)letters[random_below(random, sizeof letters - 1)];
+}
+
+/* Appends a segment of a decoded payload. */
+static bool segment_replay(struct answer *a, const struct answer_piece *piece, struct random_state *random)
+{
+	uint8_t *copy;
+	bool ok;
+
+	if (random == NULL || piece->kind != SEGMENT_TOOL_CALL)
+		return answer_append(a, piece->kind, piece->index, piece->data);
+	copy = malloc(piece->data.n);
+	if (copy == NULL)
+		return false;
+	memcpy(copy, piece->data.p, piece->data.n);
+	tool_call_mint(copy, piece->data.n, random);
+	ok = answer_append(a, piece->kind, piece->index, slice_of(copy, piece->data.n));
+	free(copy);
+	return ok;
+}
+
+struct answer *payload_answer(struct message_decoder *d, struct slice payload, uint64_t mint)
 {
 	struct answer *a = answer_new();
+	struct random_state random;
 	struct end_body end;
 
+	random_seed(&random, mint);
 	if (a == NULL || payload_decode(d, payload, &end) < 0)
 		goto fail;
 	for (uint32_t i = 0; i < end.segments->via.array.size; i++) {
@@ -194,7 +238,7 @@ struct answer *payload_answer(struct message_decoder *d, struct slice payload)
 		struct fault fault;
 
 		if (segment_read(&end.segments->via.array.ptr[i], i, &piece, &fault) < 0 ||
-		    !answer_append(a, piece.kind, i, piece.data))
+		    !segment_replay(a, &piece, mint != 0 ? &random : NULL))
 			goto fail;
 	}
 	answer_finish(a, ANSWER_COMPLETE);
@@ -236,36 +280,66 @@ uint64_t payload_segments_bytes(struct slice payload)
 	return segments_end(payload, &bytes) == 0 ? UINT64_MAX : bytes;
 }
 
-bool payload_encode_end(struct buf *out, uint64_t id, const struct end_body *more, struct slice payload, bool segments)
+/* New ids for the tool calls in a copy of a payload whose form was checked. The map's header is not looked at. */
+static void payload_mint(uint8_t *payload, uint64_t mint)
 {
-	struct message m = {.op = OP_END, .end = *more};
-	unsigned count, own = payload.n >= MAP_HEADER_BYTES ? (unsigned)payload.p[1] << 8 | payload.p[2] : 0;
-	size_t start, skip = MAP_HEADER_BYTES, map_at;
-	struct buf_packer p;
-	uint64_t bytes;
+	size_t at = MAP_HEADER_BYTES + SEGMENTS_BEGIN_BYTES;
+	struct random_state random;
 
-	if (!segments) {
-		skip = segments_end(payload, &bytes);
-		if (skip == 0)
-			return false;
-		own--;
+	random_seed(&random, mint);
+	for (uint32_t i = get_u32(payload + 5); i > 0; i--) {
+		uint32_t length = get_u32(payload + at + 8);
+
+		if (payload[at + 1] == SEGMENT_TOOL_CALL)
+			tool_call_mint(payload + at + SEGMENT_HEADER_BYTES, length, &random);
+		at += SEGMENT_HEADER_BYTES + length;
 	}
-	if (!buf_reserve(out, payload.n + 256) || !frame_begin(out, &start))
+}
+
+static bool end_begin(struct buf *out, uint64_t id, size_t *ret_start)
+{
+	struct buf_packer p;
+
+	if (!frame_begin(out, ret_start))
 		return false;
 	buf_packer_init(&p, out);
 	msgpack_pack_array(&p.packer, 4);
 	msgpack_pack_uint64(&p.packer, OP_END);
 	msgpack_pack_uint64(&p.packer, id);
 	msgpack_pack_uint64(&p.packer, 0);
-	map_at = out->n;
-	if (p.failed || !buf_append(out, "\xDE\0\0", MAP_HEADER_BYTES) || !message_encode_pairs(out, &m, &count) ||
-	    !buf_append(out, payload.p + skip, payload.n - skip)) {
-		out->n = start;
-		return false;
+	return !p.failed;
+}
+
+bool payload_encode_end(struct buf *out, uint64_t id, const struct end_body *more, struct slice payload, bool segments,
+			uint64_t mint)
+{
+	struct message m = {.op = OP_END, .end = *more};
+	unsigned count, own = payload.n >= MAP_HEADER_BYTES ? (unsigned)payload.p[1] << 8 | payload.p[2] : 0;
+	size_t start = out->n, skip = MAP_HEADER_BYTES, map_at, others_at = 0;
+	uint64_t bytes;
+
+	if (!segments || mint != 0)
+		others_at = segments_end(payload, &bytes);
+	if (!segments) {
+		if (others_at == 0)
+			return false;
+		skip = others_at;
+		own--;
 	}
+	if (!buf_reserve(out, payload.n + 256) || !end_begin(out, id, &start))
+		goto fail;
+	map_at = out->n;
+	if (!buf_append(out, "\xDE\0\0", MAP_HEADER_BYTES) || !message_encode_pairs(out, &m, &count) ||
+	    !buf_append(out, payload.p + skip, payload.n - skip))
+		goto fail;
+	if (mint != 0 && segments && others_at != 0)
+		payload_mint(out->p + out->n - payload.n, mint);
 	count += own;
 	out->p[map_at + 1] = (uint8_t)(count >> 8);
 	out->p[map_at + 2] = (uint8_t)count;
 	frame_end(out, start);
 	return true;
+fail:
+	out->n = start;
+	return false;
 }

@@ -6,27 +6,32 @@
 #ifndef ENGINE_PAYLOAD_H
 #define ENGINE_PAYLOAD_H
 
-#include "server/engine/answer.h"
 #include "proto/message.h"
+#include "server/engine/answer.h"
 
 /* Builds the payload of a finished answer: the fields of `end` (segments excepted) and the answer's segments.
  * False: no memory or over the ceiling; out is as before. */
-__attribute__((warn_unused_result)) bool payload_from_answer(struct buf *out, const struct end_body *end, const struct answer *a);
+__attribute__((warn_unused_result)) bool payload_from_answer(struct buf *out, const struct end_body *end,
+							     const struct answer *a);
 
 /* The same from a client's PUT: `segments` (as in the message: [[kind, index, data], …]) or one text. -1: *fault (INVALID segments…). */
-__attribute__((warn_unused_result)) int payload_from_put(struct buf *out, const struct end_body *end, const struct request_body *put,
-							 struct fault *fault);
+__attribute__((warn_unused_result)) int payload_from_put(struct buf *out, const struct end_body *end,
+							 const struct request_body *put, struct fault *fault);
 
 /* Reads a payload back; the slices of *ret point into it, ret->segments lives in the decoder's zone. -1: damaged. */
-__attribute__((warn_unused_result)) int payload_decode(struct message_decoder *d, struct slice payload, struct end_body *ret);
+__attribute__((warn_unused_result)) int payload_decode(struct message_decoder *d, struct slice payload,
+						       struct end_body *ret);
+
+/* A replay must not repeat tool-call ids: an agent may hold two of them in one conversation. `mint` is 0 to keep the ids, as for those who share
+ * a call, or a random number from which new ones of the same form are made ("call_8fK…": what follows the first _ or - is replaced). */
 
 /* An answer that is complete already, made from a payload, for readers that want pieces. NULL: damaged or no memory. */
-struct answer *payload_answer(struct message_decoder *d, struct slice payload);
+struct answer *payload_answer(struct message_decoder *d, struct slice payload, uint64_t mint);
 
 /* Appends the whole END frame: `more` (its fields come first) and, with `segments`, everything in the payload; without, the payload's
  * fields except the segments (they went out as CHUNKs). False: out's ceiling or no memory; out is as before. */
-__attribute__((warn_unused_result)) bool payload_encode_end(struct buf *out, uint64_t id, const struct end_body *more, struct slice payload,
-							    bool segments);
+__attribute__((warn_unused_result)) bool payload_encode_end(struct buf *out, uint64_t id, const struct end_body *more,
+							    struct slice payload, bool segments, uint64_t mint);
 
 /* Bytes of all segments' data, as the payload's first field tells (for WINDOW credit). */
 uint64_t payload_segments_bytes(struct slice payload);

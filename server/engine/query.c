@@ -65,6 +65,7 @@ void query_end(struct query *q, const struct query_outcome *outcome, struct entr
 	q->outcome.as_of = freshness_as_of(&e->freshness, loop_wall_us(e->loop));
 	q->outcome.stages_us[STAGE_TOTAL] = loop_now_us(e->loop) - q->arrived_us;
 	q->entry = entry != NULL ? entry_ref(entry) : NULL;
+	q->mint = outcome->source == SOURCE_EXACT ? random_next(&e->random) | 1 : 0;
 	q->state = QUERY_ENDED;
 	outcome_count(&e->metrics, &q->outcome);
 	loop_defer(e->loop, &q->task, query_tell);
@@ -90,6 +91,7 @@ static void query_hit(struct engine *e, struct query *q, struct entry *entry)
 	q->outcome.stages_us[STAGE_TOTAL] =
 		1 + loop_clock_us(e->loop) - q->arrived_us; /* 0 would say that it did not take place */
 	q->entry = entry_ref(entry);
+	q->mint = random_next(&e->random) | 1;
 	q->state = QUERY_ENDED;
 	e->metrics.engine_hits_memory_total++;
 	e->metrics.engine_time_saved_us_total += entry->saves_us;

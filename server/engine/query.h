@@ -49,6 +49,7 @@ struct query {
 	struct answer_reader reader;
 	struct entry *entry; /* ENDED without fault, except a LOOKUP that missed (NULL): its payload is the END (engine/payload.h); holds a ref */
 	struct query_outcome outcome;
+	uint64_t mint; /* for payload_encode_end and payload_answer: not 0 when the answer is a replay */
 
 	/* The engine's. */
 	struct engine *engine;

@@ -182,5 +182,5 @@ bool reply_query_end(struct buf *out, uint64_t id, const struct query *q, bool s
 	}
 	if (q->entry == NULL)
 		return reply_end(out, id, &end);
-	return payload_encode_end(out, id, &end, entry_payload(q->entry), segments);
+	return payload_encode_end(out, id, &end, entry_payload(q->entry), segments, q->mint);
 }

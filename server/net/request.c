@@ -298,7 +298,7 @@ static enum request_progress request_finish_chunks(struct request *r)
 	enum request_progress progress;
 
 	if (a == NULL && r->whole == NULL) {
-		r->whole = payload_answer(&r->shared->payload_decoder, entry_payload(r->query.entry));
+		r->whole = payload_answer(&r->shared->payload_decoder, entry_payload(r->query.entry), r->query.mint);
 		if (r->whole == NULL)
 			return request_fail_memory(r);
 	}

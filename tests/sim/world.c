@@ -191,7 +191,7 @@ const char *client_answer(struct client *c)
 	if (c->q.stream && c->q.answer != NULL)
 		return c->text;
 	assert_non_null(c->q.entry);
-	a = payload_answer(&c->world->decoder, entry_payload(c->q.entry));
+	a = payload_answer(&c->world->decoder, entry_payload(c->q.entry), c->q.mint);
 	assert_non_null(a);
 	while (answer_read(a, &r, SIZE_MAX, &p)) {
 		memcpy(c->text + n, p.data.p, p.data.n);

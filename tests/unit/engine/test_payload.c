@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,7 +101,7 @@ static void an_end_frame_joins_what_is_common_and_what_is_not(void **state)
 	make();
 	MESSAGE_SET(&more, END, source, SOURCE_EXACT);
 	MESSAGE_SET(&more, END, stored, true);
-	assert_true(payload_encode_end(&frame, 77, &more, buf_slice(&payload), true));
+	assert_true(payload_encode_end(&frame, 77, &more, buf_slice(&payload), true, 0));
 	m = decode_frame();
 	assert_int_equal(m.op, OP_END);
 	assert_int_equal(m.id, 77);
@@ -118,7 +119,7 @@ static void an_end_after_chunks_carries_no_segments(void **state)
 	(void)state;
 	make();
 	MESSAGE_SET(&more, END, source, SOURCE_LLM);
-	assert_true(payload_encode_end(&frame, 1, &more, buf_slice(&payload), false));
+	assert_true(payload_encode_end(&frame, 1, &more, buf_slice(&payload), false, 0));
 	m = decode_frame();
 	assert_false(MESSAGE_HAS(&m.end, END, segments));
 	assert_true(slice_is(m.end.finish_reason, "stop"));
@@ -133,7 +134,7 @@ static void an_answer_comes_back_from_its_payload(void **state)
 
 	(void)state;
 	make();
-	a = payload_answer(&decoder, buf_slice(&payload));
+	a = payload_answer(&decoder, buf_slice(&payload), 0);
 	assert_non_null(a);
 	assert_int_equal(a->state, ANSWER_COMPLETE);
 	assert_true(answer_read(a, &r, 100, &p));
@@ -156,16 +157,83 @@ static void a_payload_damaged_anywhere_is_refused_or_another_payload_but_never_a
 			payload.p[i] ^= (uint8_t)(1 << bit);
 			if (payload_decode(&decoder, buf_slice(&payload), &end) == 0)
 				assert_true(MESSAGE_HAS(&end, END, segments));
-			a = payload_answer(&decoder, buf_slice(&payload));
+			a = payload_answer(&decoder, buf_slice(&payload), 0);
 			answer_unref(a);
 			(void)payload_segments_bytes(buf_slice(&payload));
-			if (payload_encode_end(&frame, 1, &more, buf_slice(&payload), false))
+			if (payload_encode_end(&frame, 1, &more, buf_slice(&payload), false, 0))
 				assert_true(frame.n > 0);
 			frame.n = 0;
 			payload.p[i] ^= (uint8_t)(1 << bit);
 		}
 		(void)payload_segments_bytes(slice_of(payload.p, i));
-		assert_null(payload_answer(&decoder, slice_of(payload.p, i)));
+		assert_null(payload_answer(&decoder, slice_of(payload.p, i), 0));
+	}
+}
+
+/* ---- replays */
+
+#define CALL "{\"id\":\"call_8fKq-2\",\"name\":\"get_weather\",\"arguments\":\"{}\"}"
+
+static void make_tool_call(const char *text)
+{
+	struct answer *a = answer_new();
+
+	assert_true(answer_append(a, SEGMENT_TEXT, 0, slice_str("{\"id\":\"call_text\"}")));
+	assert_true(answer_append(a, SEGMENT_TOOL_CALL, 1, slice_str(text)));
+	answer_finish(a, ANSWER_COMPLETE);
+	payload.n = 0;
+	assert_true(payload_from_answer(&payload, &plain, a));
+	answer_unref(a);
+}
+
+/* The tool call of the END that a replay with this mint sends. */
+static const char *replayed(uint64_t mint)
+{
+	static char text[256];
+	struct end_body more = {0};
+	const msgpack_object *part;
+
+	frame.n = 0;
+	assert_true(payload_encode_end(&frame, 1, &more, buf_slice(&payload), true, mint));
+	part = decode_frame().end.segments->via.array.ptr[1].via.array.ptr;
+	snprintf(text, sizeof text, "%.*s", (int)part[2].via.bin.size, part[2].via.bin.ptr);
+	return text;
+}
+
+static void a_replay_mints_fresh_tool_call_ids_of_the_same_form(void **state)
+{
+	struct answer_reader r = {0};
+	struct answer_piece p;
+	struct answer *a;
+	char first[256];
+
+	(void)state;
+	make_tool_call(CALL);
+	assert_string_equal(replayed(0), CALL);
+	strcpy(first, replayed(7));
+	assert_string_not_equal(first, CALL);
+	assert_string_not_equal(first, replayed(9));
+	assert_memory_equal(first, "{\"id\":\"call_", 12);
+	assert_int_equal(first[16], '-');
+	assert_string_equal(first + 18, CALL + 18); /* nothing but the id has changed */
+
+	a = payload_answer(&decoder, buf_slice(&payload), 7);
+	assert_true(answer_read(a, &r, 1000, &p));
+	assert_true(slice_is(p.data, "{\"id\":\"call_text\"}")); /* a text that looks like one is a text */
+	assert_true(answer_read(a, &r, 1000, &p));
+	assert_true(slice_is(p.data, first));
+	answer_unref(a);
+}
+
+static void a_tool_call_without_an_id_of_a_known_form_is_replayed_as_it_is(void **state)
+{
+	static const char *const calls[] = {"{\"name\":\"f\",\"id\":\"call_1\"}", "{\"id\":\"call_\\u0031\"}",
+					    "{\"id\":\"", "{}"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+		make_tool_call(calls[i]);
+		assert_string_equal(replayed(7), calls[i]);
 	}
 }
 
@@ -244,6 +312,8 @@ int main(void)
 		CASE(an_end_after_chunks_carries_no_segments),
 		CASE(an_answer_comes_back_from_its_payload),
 		CASE(a_payload_damaged_anywhere_is_refused_or_another_payload_but_never_a_crash),
+		CASE(a_replay_mints_fresh_tool_call_ids_of_the_same_form),
+		CASE(a_tool_call_without_an_id_of_a_known_form_is_replayed_as_it_is),
 		CASE(a_put_needs_exactly_one_of_answer_and_segments),
 		CASE(a_put_with_a_bad_segment_names_it),
 		CASE(a_payload_over_the_ceiling_leaves_the_buffer_as_it_was),
