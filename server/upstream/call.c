@@ -282,7 +282,7 @@ static bool call_on_stream_data(struct call *c, struct slice piece)
 		return false;
 	c->status = status;
 	if (status == CHAT_OK && c->stream.done && !c->pause.armed)
-		loop_arm(c->up->set->loop, &c->pause, CALL_LINGER_MS * 1000, call_on_linger);
+		loop_arm(c->up->set->loop, &c->pause, UINT64_C(1000) * CALL_LINGER_MS, call_on_linger);
 	return status == CHAT_OK;
 }
 

@@ -68,6 +68,6 @@ struct call {
 };
 
 /* How the attempt ended; ERR_NONE: a whole answer. Delivers the tool calls of one, and may find the call cancelled in that. */
-void call_judge(struct call *c, struct chat_error *ret);
+void call_judge(struct call *c, struct chat_error *v);
 
 #endif

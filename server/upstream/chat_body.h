@@ -8,7 +8,7 @@
 #include "proto/message.h"
 
 #define CHAT_REQUEST_BYTES_MAX                                                                                         \
-	(6u * 16 * 1024 * 1024 + 65536) /* FRAME_BYTES_MAX with every byte as \u00XX, and what stands around it */
+	(6 * ((size_t)16 << 20) + 65536) /* FRAME_BYTES_MAX with every byte as \u00XX, and what stands around it */
 
 /* frame: as message_decode takes it, of a QUERY. stream: ask for a stream, with the usage at its end.
  * 0: appended to out. -1: *fault names the field (INVALID, or NO_MEMORY); out may hold a part of it. */

@@ -7,7 +7,7 @@
 
 #define CHAT_POOL_BYTES 32768u
 #define CHAT_BODY_BYTES_MAX                                                                                            \
-	(2u * 8 * 1024 * 1024) /* of an answer that is not streamed: ANSWER_BYTES_MAX, escaped for JSON */
+	((size_t)16 << 20) /* of an answer that is not streamed: twice ANSWER_BYTES_MAX, for escapes */
 
 /* The tree, which the caller owns (json_decref); NULL: *ret_status says MALFORMED or NO_MEMORY. */
 json_t *chat_json_parse(struct slice body, enum chat_status *ret_status);

@@ -268,6 +268,7 @@ static void handle_end(struct http_handle *x, enum http_outcome outcome, const c
 	struct http_transfer *t = x->transfer;
 	struct http *h = x->http;
 
+	assert(t != NULL);
 	t->outcome = outcome;
 	snprintf(t->error, sizeof(t->error), "%s", error);
 	t->impl = NULL;

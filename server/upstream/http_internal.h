@@ -83,7 +83,7 @@ void http_watch_hold(struct http_watch *w,
 		     bool hold); /* whether it keeps the loop running: while there are transfers */
 
 /* ---- http_curl.c: a transfer that libcurl has finished with. Called by the shard, outside of libcurl's callbacks. */
-void http_handle_finished(struct http_handle *handle, CURLcode code);
+void http_handle_finished(struct http_handle *x, CURLcode code);
 
 /* ---- http_tls.c: trusted certificates, parsed once: libcurl 7.88 parses the bundle for each connection (19–22 ms on the loop). NULL: not
  * with this libcurl, or no memory; it then does as it always does. */

@@ -6,7 +6,7 @@
 
 #include "proto/bytes.h"
 
-#define SSE_EVENT_BYTES_MAX (1024u * 1024) /* one event; a longer one, or a line without end, is an error */
+#define SSE_EVENT_BYTES_MAX ((size_t)1 << 20) /* one event; a longer one, or a line without end, is an error */
 
 struct sse {
 	struct buf line, data;

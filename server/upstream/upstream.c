@@ -65,7 +65,13 @@ void upstream_options_add(struct options *o, struct upstream_set_options *option
 
 /* ---- the set */
 
-static bool env_given(const char *name) { return getenv(name) != NULL && getenv(name)[0] != '\0'; }
+/* NULL: not set, or empty. */
+static const char *env_given(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value != NULL && value[0] != '\0' ? value : NULL;
+}
 
 static int upstreams_fill(struct upstreams *u, const struct upstream_set_options *options, char *error,
 			  size_t error_bytes)
@@ -86,6 +92,7 @@ static int upstreams_fill_from_environment(struct upstreams *u, char *error, siz
 {
 	struct upstream_set_options *found = calloc(1, sizeof(*found));
 	struct options *o = options_new();
+	const char *base_url = env_given("OPENAI_BASE_URL");
 	int rc = -1;
 
 	if (found == NULL || o == NULL) {
@@ -96,8 +103,8 @@ static int upstreams_fill_from_environment(struct upstreams *u, char *error, siz
 	rc = options_set(o, "upstreams[0].name=default", error, error_bytes);
 	if (rc != 0)
 		goto out;
-	found->items[0].base_url = env_given("OPENAI_BASE_URL") ? getenv("OPENAI_BASE_URL") : OPENAI_BASE_URL;
-	found->items[0].api_key_env = env_given("OPENAI_API_KEY") ? "OPENAI_API_KEY" : NULL;
+	found->items[0].base_url = base_url != NULL ? base_url : OPENAI_BASE_URL;
+	found->items[0].api_key_env = env_given("OPENAI_API_KEY") != NULL ? "OPENAI_API_KEY" : NULL;
 	rc = upstreams_fill(u, found, error, error_bytes);
 out:
 	options_free(o);
@@ -123,7 +130,7 @@ int upstreams_new(struct upstreams **ret, struct loop *l, struct http *h, const 
 	random_seed(&u->random, seed);
 	if (options->count > 0)
 		rc = upstreams_fill(u, options, error, error_bytes);
-	else if (env_given("OPENAI_BASE_URL") || env_given("OPENAI_API_KEY"))
+	else if (env_given("OPENAI_BASE_URL") != NULL || env_given("OPENAI_API_KEY") != NULL)
 		rc = upstreams_fill_from_environment(u, error, error_bytes);
 	if (rc != 0) {
 		upstreams_free(u);

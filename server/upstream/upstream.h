@@ -100,12 +100,13 @@ struct upstream_request {
 };
 
 /* 0: started. -1: refused, *fault says why (OVERLOADED, NO_MEMORY), *ret_retry_after_ms when to try again; `end` will not come. */
-__attribute__((warn_unused_result)) int upstream_start(struct upstream *u, struct upstream_call *c, const struct upstream_request *request,
+__attribute__((warn_unused_result)) int upstream_start(struct upstream *u, struct upstream_call *owner, const struct upstream_request *request,
 						       struct fault *fault, uint64_t *ret_retry_after_ms);
 
 /* Gives the call up: the provider's connection is closed, its slot is free when it has really let go. Allowed in piece. */
-void upstream_cancel(struct upstream_call *c);
+void upstream_cancel(struct upstream_call *owner);
 
+/* The numbers of upstream and of its http. */
 void upstream_metrics_add(struct upstreams *u, struct metrics *m);
 void upstream_metrics_describe(struct metrics *m);
 

@@ -48,6 +48,6 @@ char *provider_url(const struct upstream *p, const char *model); /* the caller f
 void call_release_ended(struct upstreams *set); /* at once, what a deferred task would have done */
 
 /* ---- upstream.c */
-void upstreams_release(struct upstreams *set); /* frees a closed set when its last call is gone */
+void upstreams_release(struct upstreams *u); /* frees a closed set when its last call is gone */
 
 #endif
