@@ -103,7 +103,7 @@ struct message {
 /* What is wrong with a message: becomes an ERROR frame. The texts live as long as the fault. */
 struct fault {
 	enum proto_error code;
-	char field[64];	   /* "" if it is not one field's */
+	char field[64];	   /* "" if it is not one field's; FIELD_BYTES_MAX and a NUL */
 	char message[192]; /* a sentence that says what is wrong and what would be right */
 };
 

@@ -75,7 +75,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x02, features, UINT, OPT, 0, "feature bits the client understands")                                                  \
 	X(0x03, token, STR, OPT, TOKEN_BYTES_MAX, "credential; needed on TCP unless the server says auth: none")                \
 	X(0x04, client, STR, OPT, NAME_BYTES_MAX, "name and version of the client, for the operator")                           \
-	X(0x05, frame_max, UINT, OPT, 0, "largest frame the client takes, in bytes; larger answers come in chunks")
+	X(0x05, frame_max, UINT, OPT, 0, "longest frame the client takes; answers that are longer come in chunks")
 
 #define IN_Q   1u /* QUERY */
 #define IN_L   2u /* LOOKUP */
@@ -94,8 +94,8 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x04, messages, ARRAY, OPT, MESSAGES_MAX, IN_ALL, DIGEST, "the chat messages as in the OpenAI API; instead of prompt") \
 	X(0x10, timeout_ms, UINT, OPT, TIMEOUT_MS_MAX, IN_QL, WAITER, "how long this client waits; 0 or missing: the server's limit") \
 	X(0x11, stream, BOOL, OPT, 0, IN_QL, WAITER, "HEAD and CHUNKs as they come, instead of everything in END")              \
-	X(0x12, window, UINT, OPT, 0, IN_QL, WAITER, "bytes of CHUNK payload the client takes before it sends WINDOW; missing: no limit") \
-	X(0x13, metadata, MAP, OPT, METADATA_ITEMS_MAX, IN_ALL, OP, "for the operator's eyes; never part of the answer")        \
+	X(0x12, window, UINT, OPT, 0, IN_QL, WAITER, "bytes of the answer the client takes before it sends WINDOW; 0: none; missing: no limit") \
+	X(0x13, metadata, MAP, OPT, METADATA_ITEMS_MAX, IN_ALL, OP, "anything, for the operator's eyes; never part of the answer") \
 	X(0x20, answer, STR, OPT, ANSWER_BYTES_MAX, IN_P, OP, "the answer's text; short for segments with one text")            \
 	X(0x21, segments, ARRAY, OPT, SEGMENTS_MAX, IN_P, OP, "the answer: [[kind, index, data], ...]")                         \
 	X(0x22, finish_reason, STR, OPT, NAME_BYTES_MAX, IN_P, OP, "as the provider said it; missing: stop")                    \
@@ -107,7 +107,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x83, params, MAP, OPT, PARAMS_MAX, IN_ALL, DIGEST, "all other parameters as in the OpenAI API, known or not")        \
 	X(0x84, no_cache, BOOL, OPT, 0, IN_Q, FLIGHT, "do not read: ask the LLM, and replace what is stored")                   \
 	X(0x85, no_store, BOOL, OPT, 0, IN_Q, FLIGHT, "do not keep the answer")                                                 \
-	X(0x86, max_age_ms, UINT, OPT, 0, IN_QL, FLIGHT, "take nothing older than this; missing: whatever is fresh")            \
+	X(0x86, max_age_ms, UINT, OPT, 0, IN_QL, FLIGHT, "take nothing older than this, 0 included; missing: whatever is fresh") \
 	X(0x87, ttl_ms, UINT, OPT, TTL_MS_MAX, IN_QP, FLIGHT, "keep the answer at most this long; 0 or missing: the server's ttl") \
 	X(0x88, target, UINT, OPT, 0, IN_I, OP, "what to forget: see targets; missing: request")
 
@@ -124,16 +124,16 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x90, dry_run, "INVALIDATE: say how many, forget none")                                                               \
 	X(0x91, purge, "INVALIDATE: delete the rows too, and wait for it")
 
-#define PROTO_WINDOW_KEYS(X) X(0x01, credit, UINT, REQ, 0, "bytes of CHUNK payload granted on top of what is left")
+#define PROTO_WINDOW_KEYS(X) X(0x01, credit, UINT, REQ, 0, "bytes of the answer granted on top of what is left")
 
 #define PROTO_GOAWAY_KEYS(X)                                                                                                    \
 	X(0x01, grace_ms, UINT, OPT, 0, "requests in flight have this long to finish")                                          \
-	X(0x02, last_id, UINT, OPT, 0, "the last request id that was accepted")                                                 \
+	X(0x02, last_id, UINT, OPT, 0, "the request that was accepted last, in the order of sending; 0: none")                  \
 	X(0x03, reason, STR, OPT, SENTENCE_BYTES_MAX, "why, for people")
 
 #define PROTO_HEAD_KEYS(X)                                                                                                      \
 	X(0x01, source, UINT, REQ, 0, "see sources")                                                                            \
-	X(0x02, model, STR, OPT, MODEL_BYTES_MAX, "the model that answers or answered")                                         \
+	X(0x02, model, STR, OPT, MODEL_BYTES_MAX, "the model that answers or answered, where it is known")                      \
 	X(0x03, age_ms, UINT, OPT, 0, "age of the entry served")                                                                \
 	X(0x04, similarity, F64, OPT, 0, "cosine to the question that was matched")
 
@@ -146,16 +146,16 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x01, source, UINT, OPT, 0, "see sources; QUERY, LOOKUP")                                                             \
 	X(0x02, segments, ARRAY, OPT, SEGMENTS_MAX, "[[kind, index, data], ...]: the answer, or what CHUNKs have not carried")  \
 	X(0x03, finish_reason, STR, OPT, NAME_BYTES_MAX, "stop, length, tool_calls, content_filter, ... as the provider said")  \
-	X(0x04, model, STR, OPT, MODEL_BYTES_MAX, "the model that answered")                                                    \
+	X(0x04, model, STR, OPT, MODEL_BYTES_MAX, "the model that answered, as the provider named it")                          \
 	X(0x05, stored, BOOL, OPT, 0, "the answer is in the cache now")                                                         \
 	X(0x06, reason, UINT, OPT, 0, "why it is, or is not: see reasons")                                                      \
 	X(0x07, prompt_tokens, UINT, OPT, 0, "of the call that made the answer")                                                \
 	X(0x08, completion_tokens, UINT, OPT, 0, "of the call that made the answer")                                            \
 	X(0x09, cached_tokens, UINT, OPT, 0, "of the prompt tokens, those the provider had in its own cache")                   \
 	X(0x0A, age_ms, UINT, OPT, 0, "age of the entry served")                                                                \
-	X(0x0B, entry, BIN, OPT, PROTO_DIGEST_BYTES, "name of the entry")                                                       \
+	X(0x0B, entry, BIN, OPT, PROTO_DIGEST_BYTES, "name of the entry the answer has or would have; opaque")                  \
 	X(0x0C, as_of, UINT, OPT, 0, "stamp of this moment, in us: all invalidations up to it were seen")                       \
-	X(0x0D, stages_us, MAP, OPT, STAGES_MAX, "{stage: microseconds}, see stages")                                           \
+	X(0x0D, stages_us, MAP, OPT, STAGES_MAX, "{stage: microseconds}, STR to UINT: see stages")                              \
 	X(0x0E, similarity, F64, OPT, 0, "cosine to the question that was matched")                                             \
 	X(0x0F, confidence, F64, OPT, 0, "calibrated probability that the match is right")                                      \
 	X(0x10, tokens_saved, UINT, OPT, 0, "tokens that this request did not cost")                                            \
@@ -168,13 +168,13 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x24, inflight_max, UINT, OPT, 0, "HELLO: requests in flight the server takes on this connection")                    \
 	X(0x25, ping_interval_ms, UINT, OPT, 0, "HELLO: how often the server sends PING while requests wait")                   \
 	X(0x30, removed, UINT, OPT, 0, "INVALIDATE of a request: 1 if there was an entry, else 0; a namespace is not counted")  \
-	X(0x31, stats, MAP, OPT, STATS_ITEMS_MAX, "STATS: {name: number}")
+	X(0x31, stats, MAP, OPT, STATS_ITEMS_MAX, "STATS: {name: number}, STR to UINT")
 
 #define PROTO_ERROR_KEYS(X)                                                                                                     \
 	X(0x01, code, UINT, REQ, 0, "see errors")                                                                               \
 	X(0x02, name, STR, OPT, NAME_BYTES_MAX, "the code's name")                                                              \
 	X(0x03, message, STR, OPT, SENTENCE_BYTES_MAX, "a sentence for people: what is wrong and what helps")                   \
-	X(0x04, field, STR, OPT, NAME_BYTES_MAX, "the field at fault")                                                          \
+	X(0x04, field, STR, OPT, FIELD_BYTES_MAX, "the field at fault, with its path; cut at the limit")                        \
 	X(0x05, retryable, BOOL, OPT, 0, "the same request may succeed later")                                                  \
 	X(0x06, retry_after_ms, UINT, OPT, 0, "not before this time has passed")                                                \
 	X(0x07, offset, UINT, OPT, 0, "INTERRUPTED: bytes of CHUNK payload that were sent before it broke")                     \
@@ -214,12 +214,12 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(NONE, 0, "does not apply")                                                                                            \
 	X(STORED, 1, "stored")                                                                                                  \
 	X(ALREADY, 2, "served from the cache, where it stays")                                                                  \
-	X(NO_STORE, 3, "the client asked for no_store")                                                                         \
+	X(NO_STORE, 3, "a client that waited for this answer asked for no_store")                                               \
 	X(UNFINISHED, 4, "finish_reason is neither stop nor tool_calls")                                                        \
 	X(EMPTY, 5, "the answer is empty")                                                                                      \
 	X(INVALIDATED, 6, "invalidated while the answer was being made")                                                        \
-	X(TOO_LARGE, 7, "larger than an entry may be")                                                                          \
-	X(UNCACHEABLE, 8, "parameters rule it out (kept for later: this version refuses n above 1 and logprobs)")                                                        \
+	X(TOO_LARGE, 7, "larger than an entry may be; the answer itself came whole")                                            \
+	X(UNCACHEABLE, 8, "parameters rule it out")                                                                             \
 	X(NO_MEMORY, 9, "there was no memory for it")                                                                           \
 	X(DISABLED, 10, "the store is disabled")                                                                                \
 	X(MISS, 11, "nothing stored matches (LOOKUP)")
@@ -284,6 +284,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(MODEL_BYTES_MAX, 256, "bytes of a model's name")                                                                      \
 	X(NAMESPACE_BYTES_MAX, 128, "bytes of a namespace's name")                                                              \
 	X(NAME_BYTES_MAX, 128, "bytes of other names")                                                                          \
+	X(FIELD_BYTES_MAX, 63, "bytes of the path in ERROR's field")                                                            \
 	X(TOKEN_BYTES_MAX, 512, "bytes of a token")                                                                             \
 	X(SENTENCE_BYTES_MAX, 1024, "bytes of a sentence for people")                                                           \
 	X(TIMEOUT_MS_MAX, 3600000, "ms a client may wait")                                                                      \

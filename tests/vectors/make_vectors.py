@@ -238,7 +238,7 @@ def example_dialogue():
         ("S", "END", 2, {"source": 1, "segments": [[1, 0, b"A time to live."]], "finish_reason": "stop",
                          "model": "gpt-4o", "stored": True, "reason": 2}),
         ("C", "QUERY", 3, {"prompt": "Go on", "stream": True, "window": 65536}),
-        ("S", "HEAD", 3, {"source": 3, "model": "gpt-4o-mini"}),
+        ("S", "HEAD", 3, {"source": 3}),
         ("S", "CHUNK", 3, {"kind": 1, "index": 0, "data": b"It ends "}),
         ("S", "END", 3, {"source": 3, "segments": [[1, 0, b"here."]], "finish_reason": "stop", "stored": True, "reason": 1}),
         ("C", "QUERY", 4, {"prompt": ""}),
