@@ -43,7 +43,7 @@ struct http_request {
 
 enum http_outcome {
 	HTTP_DONE,	/* a whole response, whatever its status */
-	HTTP_UNREACHED, /* no connection: nothing was sent, safe to try again */
+	HTTP_UNREACHED, /* no connection, connect timeout included: nothing was sent, safe to try again */
 	HTTP_BROKEN,	/* the connection broke or spoke no HTTP */
 	HTTP_TIMEOUT,	/* one of the timeouts above */
 	HTTP_REFUSED,	/* the receiver of the data returned false */
