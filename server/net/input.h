@@ -14,8 +14,10 @@
 
 #include "proto/frame.h"
 
-#define INPUT_SCRATCH_BYTES 65536 /* smaller reads cost twice as much per request (0.9 us at 64 KB, 1.8 at 16) */
-#define INPUT_ROOM_BYTES    64	  /* in front of the scratch: kept bytes up to here move there */
+/* Of 8 KB, 16 KB and 64 KB the largest was the cheapest per request (3.8, 1.8, 0.9 us). 128 KB takes 16 requests of 4 KB,
+ * which are 66 KB, in one read, and leaves no half frame behind: 0.3 us less of 4.7 a hit. */
+#define INPUT_SCRATCH_BYTES 131072
+#define INPUT_ROOM_BYTES    64 /* in front of the scratch: kept bytes up to here move there */
 #define INPUT_STEP_BYTES                                                                                               \
 	65536 /* at least so much is asked for when a kept frame grows: memory follows bytes, not claims */
 
