@@ -707,6 +707,12 @@ class Streams(Case):
         client = self.client(frame_max=1024)
         self.refused(client, client.begin(oc.STATS, {}), "TOO_LARGE", "frame_max")
 
+    def test_a_stream_that_takes_too_long(self):
+        client = self.client()
+        request = client.query("slow [[answer-bytes:300]] [[pace:100ms]]", model=MODEL, timeout_ms=600, stream=True)
+        self.assertNotIn("offset", self.refused(client, request, "TIMEOUT").body)
+        self.assertTrue(client.answers[request].chunks)
+
     def test_a_large_answer_without_limits(self):
         client = self.client()
         answer = client.result(client.query("large [[answer-bytes:1000000]]", model=MODEL, timeout_ms=10000), 10)
@@ -753,9 +759,6 @@ class Streams(Case):
         client = self.client()
         request = client.query("late [[latency:5s]]", model=MODEL, timeout_ms=100)
         self.assertTrue(self.refused(client, request, "TIMEOUT").body["retryable"])
-        request = client.query("slow [[answer-bytes:300]] [[pace:100ms]]", model=MODEL, timeout_ms=600, stream=True)
-        self.assertNotIn("offset", self.refused(client, request, "TIMEOUT").body)
-        self.assertTrue(client.answers[request].chunks)
 
     def test_interrupted(self):
         client = self.client()
