@@ -176,7 +176,11 @@ class Daemon:
 
     def client(self, transport="unix", **hello):
         c = Client(self.socket(transport))
-        return c.hello(token=self.token if transport == "tcp" else None, **hello)
+        try:
+            return c.hello(token=self.token if transport == "tcp" else None, **hello)
+        except BaseException:
+            c.close()
+            raise
 
     def socket(self, transport="unix"):
         if transport == "tcp":

@@ -33,7 +33,8 @@ class BadInput:
         self.end(client.reply(ping))
         return error
 
-    def body(self, body, op=QUERY, id=7):
+    @staticmethod
+    def body(body, op=QUERY, id=7):
         return reference.prefix(payload(op, id, body))
 
     # ---- frames
@@ -211,8 +212,7 @@ class BadInput:
         self.ai.wait_calls(1, prompt)
         client.send("QUERY", id=7, prompt=self.prompt("another"))
         frame = client.receive()
-        self.assertEqual((frame.op, frame.body["name"], frame.body["field"]), ("ERROR", "DUPLICATE_ID", "id"))
-        self.assertIn(frame.id, (0, 7))
+        self.assertEqual((frame.op, frame.id, frame.body["name"], frame.body["field"]), ("ERROR", 0, "DUPLICATE_ID", "id"))
         self.ai.control(hold=False)
         self.assertIn(prompt, self.end(client.reply(7)).text)
 
@@ -247,11 +247,12 @@ class BadInput:
     # ---- the opening
 
     def test_nothing_is_served_before_hello(self):
-        for op, body in (("QUERY", {"prompt": "x"}), ("STATS", {}), ("PUT", {"prompt": "x", "answer": "y"}), ("CANCEL", {}), ("GOAWAY", {})):
+        for op, body, id in (("QUERY", {"prompt": "x"}, 7), ("STATS", {}, 7), ("PUT", {"prompt": "x", "answer": "y"}, 7), ("CANCEL", {}, 0),
+                             ("WINDOW", {"credit": 1}, 0), ("GOAWAY", {}, 0)):  # the last three are no requests
             client = self.greeted_socket()
             client.send(op, id=7, **body)
             frames, rest = client.frames_until_closed()
-            self.assertEqual([(f.op, f.id, f.body["name"]) for f in frames], [("ERROR", 7, "UNAUTHENTICATED")], op)
+            self.assertEqual([(f.op, f.id, f.body["name"]) for f in frames], [("ERROR", id, "UNAUTHENTICATED")], op)
             self.assertEqual(rest, b"")
 
     def test_a_ping_is_answered_before_hello(self):
@@ -297,6 +298,38 @@ class BadInput:
         self.assert_serves(client)
 
     # ---- requests in flight
+
+    def test_a_client_that_shuts_down_its_sending_side_counts_as_gone(self):
+        client, prompt = self.connect(), self.prompt()
+        self.ai.control(hold=True)
+        client.send("QUERY", id=7, prompt=prompt)
+        self.ai.wait_calls(1, prompt)
+        client.sock.shutdown(socket.SHUT_WR)
+        self.assertEqual(client.frames_until_closed(), ([], b""))
+        self.assertEqual(self.daemon.stats()["engine_waiters"], 0)
+        self.ai.control(hold=False)
+
+    def test_no_frame_is_longer_than_a_client_takes(self):
+        prompt = self.prompt("Long [[answer-bytes:50000]] [[piece-bytes:8000]]")
+        text = self.query(self.connect(), prompt).text
+        client = self.connect(frame_max=1024)
+        client.send("QUERY", id=7, prompt=prompt)
+        seen = []
+        while not seen or seen[-1].op not in harness.FINAL:
+            while len(client.buffer) < 5:
+                client.fill()
+            self.assertLessEqual(struct.unpack_from(">I", client.buffer, 1)[0], 1024)
+            seen.append(client.receive())
+        self.assertEqual(self.end(harness.Reply(seen)).text, text)
+        plain = self.connect(frame_max=1024, features=0)
+        self.error(plain.call("QUERY", prompt=prompt), "TOO_LARGE", field="frame_max")
+        self.assertEqual(self.query(plain, prompt, stream=True).text, text)
+
+    def test_a_client_that_takes_less_than_the_least_frame_is_refused(self):
+        client = self.greeted_socket()
+        client.send("HELLO", version=1, frame_max=1023, token=self.daemon.token)
+        frames, _ = client.frames_until_closed()
+        self.assertEqual([(f.body["name"], f.body["field"]) for f in frames], [("INVALID", "frame_max")])
 
     def test_cancel_and_window_of_unknown_ids_do_nothing(self):
         client = self.connect()
@@ -355,8 +388,9 @@ class Crowds(harness.Case):
         client = harness.Client(self.daemon.socket("tcp"))
         began = time.monotonic()
         client.raw(b"\xce\x00")
-        client.rest(10)
+        frames, _ = client.frames_until_closed(10)
         took = time.monotonic() - began
+        self.assertEqual([(f.op, f.id, f.body["name"]) for f in frames], [("ERROR", 0, "TIMEOUT")])
         client.close()
         self.assertTrue(4.5 < took < 7, took)
 
@@ -371,7 +405,7 @@ class ConnectionLimit(harness.Case):
         client.raw(reference.frame("HELLO", 1, {"version": 1}))
         try:
             frames, _ = client.frames_until_closed()
-            self.assertIn([f.body["name"] for f in frames], (["OVERLOADED"], []))
+            self.assertIn([(f.id, f.body["name"]) for f in frames], ([(0, "OVERLOADED")], []))
         except BrokenPipeError:
             pass
         client.close()

@@ -247,6 +247,8 @@ class Kept:
                 self.assertEqual(hit.source, "exact")
                 kept = [json.loads(data) for kind, _, data in hit.segments if kind == TOOL_CALL]
                 self.assertEqual([c["arguments"] for c in kept], [c["arguments"] for c in calls])
+                ids = [c["id"] for c in calls + kept]
+                self.assertEqual(len(set(ids)), len(ids), "a replay has tool-call ids of its own")
 
     def test_reasoning_is_a_segment_of_its_own(self):
         for stream in (False, True):
