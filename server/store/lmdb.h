@@ -1,7 +1,7 @@
 /* lmdb: the embedded durable store. The loop never calls LMDB: reads are pool jobs that return copies, writes are
  * begin-put-commit within one pool job, one at a time.
  *
- *      write() ──> pending (found by reads) ──every commit_interval, or batch full, or remove/epoch──> pool job ──>
+ *      write() ──> pending (found by reads) ──after half of commit_interval, or batch full, or remove/epoch──> pool job ──>
  * acks
  *
  * Tables: entries (key → record), expiry (expires ‖ key → nothing: the order in which room is made), epochs (tag →
