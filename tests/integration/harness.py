@@ -186,8 +186,8 @@ class Daemon:
         if transport == "tcp":
             return socket.create_connection(("127.0.0.1", self.port), TIMEOUT_S)
         s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.connect(self.socket_path)  # blocking: with a timeout a full backlog is an error
         s.settimeout(TIMEOUT_S)
-        s.connect(self.socket_path)
         return s
 
     def stats(self):
@@ -267,6 +267,11 @@ class Reply:
     @property
     def text(self):
         return self.of(TEXT)
+
+    @property
+    def content(self):
+        """The segments without the ids of tool calls, which a replay makes anew."""
+        return [[kind, index, re.sub(rb'"id":"[^"]*"', b"", data) if kind == TOOL_CALL else data] for kind, index, data in self.segments]
 
     @property
     def source(self):
