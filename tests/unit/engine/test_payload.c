@@ -215,7 +215,7 @@ static void a_replay_mints_fresh_tool_call_ids_of_the_same_form(void **state)
 	assert_string_not_equal(first, replayed(9));
 	assert_memory_equal(first, "{\"id\":\"call_", 12);
 	assert_int_equal(first[16], '-');
-	assert_string_equal(first + 18, CALL + 18); /* nothing but the id has changed */
+	assert_string_equal(first + 18, &CALL[18]); /* nothing but the id has changed */
 
 	a = payload_answer(&decoder, buf_slice(&payload), 7);
 	assert_true(answer_read(a, &r, 1000, &p));
