@@ -10,19 +10,19 @@
  *	pc_close(pc);
  *
  * Two faces: `struct pc` blocks until the answer or the deadline; `struct pc_async` lives in an event loop
- *(promptcache-uv.h has the adapter for libuv; `struct pc_loop` is what another loop has to offer).
+ * (promptcache-uv.h has the adapter for libuv; `struct pc_loop` is what another loop has to offer).
  *
  * Laws
  *   - One handle, one thread at a time. Different handles are independent. No globals, no signals, no threads.
  *   - A `struct pc` that finds itself in another process (fork) drops its socket and connects anew. A `struct pc_async`
- *belongs to the process that opened it.
+ *     belongs to the process that opened it.
  *   - Opening connects to nothing; the first call does, and later ones connect again when the connection was lost.
- *After a connect that failed, calls fail with PC_UNAVAILABLE at once for a second: a cache that is away must cost its
- *users nothing.
+ *     After a connect that failed, calls fail with PC_UNAVAILABLE at once for a second: a cache that is away must cost
+ *     its users nothing.
  *   - Outputs (ret_x) are untouched when a call fails. Strings that go in are read before the call returns and are not
- *kept; strings that come out belong to the object they were asked of.
+ *     kept; strings that come out belong to the object they were asked of.
  *   - Structures that go in carry their size (the _INIT macro sets it), so that later versions can add fields at the
- *end. Structures that come out are made by the library, and may grow as well. */
+ *     end. Structures that come out are made by the library, and may grow as well. */
 #ifndef PROMPTCACHE_H
 #define PROMPTCACHE_H
 
@@ -119,7 +119,8 @@ struct pc_options {
 
 struct pc; /* a blocking handle */
 
-/* NULL: default address, default options. PC_INVALID (an address that is none), PC_UNSUPPORTED (tls://), PC_NO_MEMORY. */
+/* NULL: default address, default options. PC_INVALID (an address that is none), PC_UNSUPPORTED (tls://), PC_NO_MEMORY.
+ * */
 PC_API int pc_open(struct pc **ret, const char *address);
 PC_API int pc_open_with(struct pc **ret, const struct pc_options *options);
 PC_API void pc_close(struct pc *pc); /* accepts NULL. Answers live on. */

@@ -6,9 +6,10 @@
 
 #define BUF_CAP_MIN 256
 
-/* UTF-8 as an automaton whose states are shifts: an entry holds, for each state, the next one in six bits at that state's offset. So a byte
- * costs one shift on the critical path and no branch, whatever the text: 4 KB take under half of their SHA-256, where a look at each
- * character took longer than it. States that are entered are named after what must come next. */
+/* UTF-8 as an automaton whose states are shifts: an entry holds, for each state, the next one in six bits at that
+ * state's offset. So a byte costs one shift on the critical path and no branch, whatever the text: 4 KB take under half
+ * of their SHA-256, where a look at each character took longer than it. States that are entered are named after what
+ * must come next. */
 enum utf8_state {
 	UTF8_BAD = 0, /* and stays */
 	UTF8_START = 6,

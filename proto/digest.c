@@ -31,7 +31,8 @@ struct digester {
 	uint8_t memo_digest[PROTO_DIGEST_BYTES];
 };
 
-/* Both contexts know their algorithm from digester_new on; naming it again would free and allocate OpenSSL's state (1,650 instructions). */
+/* Both contexts know their algorithm from digester_new on; naming it again would free and allocate OpenSSL's state
+ * (1,650 instructions). */
 static bool sha_begin(EVP_MD_CTX *ctx) { return EVP_DigestInit_ex2(ctx, NULL, NULL) == 1; }
 static bool sha_add(EVP_MD_CTX *ctx, const void *p, size_t n) { return n == 0 || EVP_DigestUpdate(ctx, p, n) == 1; }
 static bool sha_end(EVP_MD_CTX *ctx, uint8_t *ret) { return EVP_DigestFinal_ex(ctx, ret, NULL) == 1; }

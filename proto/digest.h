@@ -24,9 +24,9 @@ struct digester; /* keeps OpenSSL's objects and scratch memory between calls */
 __attribute__((warn_unused_result)) struct digester *digester_new(void); /* NULL: no memory */
 void digester_free(struct digester *d);					 /* accepts NULL */
 
-/* r is as message_decode made it: its strings are UTF-8. default_model stands in for a missing model. Checks the request's meaning while it reads it: prompt or messages (not
- * both, not neither, not empty), each message a map with a string `role`. 0, or -1 with *fault filled (INVALID names
- * "messages[3].content" and the like). */
+/* r is as message_decode made it: its strings are UTF-8. default_model stands in for a missing model. Checks the
+ * request's meaning while it reads it: prompt or messages (not both, not neither, not empty), each message a map with a
+ * string `role`. 0, or -1 with *fault filled (INVALID names "messages[3].content" and the like). */
 __attribute__((warn_unused_result)) int request_digest(struct digester *d, const struct request_body *r,
 						       struct slice default_model,
 						       uint8_t ret_digest[PROTO_DIGEST_BYTES], struct fault *fault);

@@ -19,8 +19,9 @@
 #define PROTO_MUST_UNDERSTAND	0x80
 #define PROTO_DIGEST_BYTES	32   /* SHA-256 */
 
-/* ---- operations -------------------------------------------------------------------------------------------------------------
- * X(NAME, number, from, body, text)   from: C client, S server, B both.   body: the table of keys the operation carries. */
+/* ---- operations
+ * ------------------------------------------------------------------------------------------------------------- X(NAME,
+ * number, from, body, text)   from: C client, S server, B both.   body: the table of keys the operation carries. */
 #define PROTO_OPS(X)                                                                                                            \
 	X(HELLO, 0x01, C, HELLO, "opens the connection: version, features, credentials, limits; ends with END")                 \
 	X(PING, 0x02, B, EMPTY, "id 0: liveness, answered by PING with flag ACK; another id: a request, ended by END")          \
@@ -61,13 +62,15 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 /* Bits of a frame's `flags`. Unknown bits are ignored. */
 #define PROTO_FLAG_ACK 0x01u /* on PING with id 0: this is the answer */
 
-/* ---- keys -------------------------------------------------------------------------------------------------------------------
+/* ---- keys
+ * -------------------------------------------------------------------------------------------------------------------
  * X(number, name, type, need, max, text)
  *   type: UINT  unsigned 64 bit          BOOL           F64  float (an integer is taken too)
  *         STR   UTF-8, at most max bytes  BIN  bytes, at most max (a str is taken too)
  *         ARRAY, MAP  any msgpack value of that shape, checked by who uses it; max counts its elements
  *   need: REQ must be there, OPT may be missing.
- * REQUEST has two columns more: in which operations the key is known (elsewhere it counts as unknown), and what it counts for:
+ * REQUEST has two columns more: in which operations the key is known (elsewhere it counts as unknown), and what it
+ * counts for:
  *   DIGEST part of the request digest · FLIGHT a joiner must not ask for more than the flight gives · WAITER concerns this client only
  *   · OP operational: changes nothing about the answer. */
 #define PROTO_HELLO_KEYS(X)                                                                                                     \

@@ -73,8 +73,8 @@ static void on_done(void *owner, int status, struct pc_answer *answer, const str
 	pace_end(p->load->pace);
 }
 
-/* Starts the slot's next request, if one may leave. One that cannot even start retires the slot: the connection is gone,
- * and a loop that tries again at once would only count how fast it fails. */
+/* Starts the slot's next request, if one may leave. One that cannot even start retires the slot: the connection is
+ * gone, and a loop that tries again at once would only count how fast it fails. */
 static void slot_next(struct slot *s)
 {
 	struct phase *p = s->phase;

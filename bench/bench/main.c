@@ -1,4 +1,5 @@
-/* promptcache-bench: closed-loop load for promptcached, storms of one question, and the floor that no server gets under. */
+/* promptcache-bench: closed-loop load for promptcached, storms of one question, and the floor that no server gets
+ * under. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -56,8 +56,8 @@ static char *file_read(const char *name, size_t *ret_n)
 	return text;
 }
 
-/* A text of the command line: itself, or standard input without the line feed that echo and editors put at its end, so that both ways of
- * asking are one question. */
+/* A text of the command line: itself, or standard input without the line feed that echo and editors put at its end, so
+ * that both ways of asking are one question. */
 static int text_read(const char *text, char **owned, const char **ret, size_t *ret_n)
 {
 	size_t n;

@@ -1,4 +1,5 @@
-/* input: what a command line asks, as a query of the library: texts from files and standard input, an OpenAI chat request as JSON. */
+/* input: what a command line asks, as a query of the library: texts from files and standard input, an OpenAI chat
+ * request as JSON. */
 #ifndef CLI_INPUT_H
 #define CLI_INPUT_H
 

@@ -1,5 +1,5 @@
-/* promptcache: the command line. One call on the event face, so that an interrupt cancels it: the server hears of it, what was printed
- * stays, and the exit status is 130. */
+/* promptcache: the command line. One call on the event face, so that an interrupt cancels it: the server hears of it,
+ * what was printed stays, and the exit status is 130. */
 #include "client/cli/input.h"
 #include "client/cli/output.h"
 #include "client/promptcache-uv.h"

@@ -63,7 +63,8 @@ struct cli_options {
 	bool verbose;
 };
 
-/* True: the command is to be run. False: --help or --version was printed, or what is wrong was said on stderr: *ret_exit. */
+/* True: the command is to be run. False: --help or --version was printed, or what is wrong was said on stderr:
+ * *ret_exit. */
 __attribute__((warn_unused_result)) bool cli_options_parse(struct cli_options *o, int argc, char **argv, int *ret_exit);
 void cli_options_free(struct cli_options *o);
 

@@ -1,4 +1,5 @@
-/* output: the answer for people (text on stdout, one line about it on stderr) or for programs (one JSON object on stdout). */
+/* output: the answer for people (text on stdout, one line about it on stderr) or for programs (one JSON object on
+ * stdout). */
 #ifndef CLI_OUTPUT_H
 #define CLI_OUTPUT_H
 

@@ -89,8 +89,8 @@ __attribute__((warn_unused_result)) int options_set(struct options *o, const cha
 /* After all files and sets: required fields of list items. */
 __attribute__((warn_unused_result)) int options_finish(struct options *o, char *error, size_t error_bytes);
 
-/* The reference (`--describe config`): text, type, range and default of each key, as a YAML file whose key lines have one
- * '#' put before them. It loads as it is (and sets nothing), and with any of those '#' taken away. */
+/* The reference (`--describe config`): text, type, range and default of each key, as a YAML file whose key lines have
+ * one '#' put before them. It loads as it is (and sets nothing), and with any of those '#' taken away. */
 void options_describe(const struct options *o, FILE *out);
 
 #endif

@@ -1,5 +1,6 @@
-/* answer: one growing answer, many readers. An append-only log of typed segments in blocks that never move; whoever holds a block may
- * read its bytes for as long as it likes, so output queues reference blocks and nothing is copied per waiter.
+/* answer: one growing answer, many readers. An append-only log of typed segments in blocks that never move; whoever
+ * holds a block may read its bytes for as long as it likes, so output queues reference blocks and nothing is copied per
+ * waiter.
  *
  *      segments   [text 0 ..................][tool call 1 ....]
  *      blocks     [████████████][████████████████████████][███░░░]   ← append
@@ -13,7 +14,11 @@
 
 #include "proto/schema.h"
 
-enum answer_state { ANSWER_GROWING, ANSWER_COMPLETE, ANSWER_FAILED };
+enum answer_state {
+	ANSWER_GROWING,
+	ANSWER_COMPLETE,
+	ANSWER_FAILED
+};
 
 struct answer_block {
 	TAILQ_ENTRY(answer_block) link;
@@ -25,7 +30,7 @@ struct answer_block *answer_block_ref(struct answer_block *b);
 void answer_block_unref(struct answer_block *b); /* accepts NULL */
 
 struct answer_segment {
-	uint8_t kind; /* enum proto_segment */
+	uint8_t kind;	/* enum proto_segment */
 	uint32_t begin; /* offset of its first byte; it ends where the next one begins */
 };
 
@@ -43,9 +48,10 @@ struct answer *answer_new(void); /* one reference, the caller's; NULL: no memory
 struct answer *answer_ref(struct answer *a);
 void answer_unref(struct answer *a); /* accepts NULL */
 
-/* Appends to segment `index`: the last one, or the next one (a new segment of this kind). ANSWER_BYTES_MAX and SEGMENTS_MAX hold.
- * False: over a limit or no memory; the answer is as it was, or ends within this piece. */
-__attribute__((warn_unused_result)) bool answer_append(struct answer *a, enum proto_segment kind, unsigned index, struct slice data);
+/* Appends to segment `index`: the last one, or the next one (a new segment of this kind). ANSWER_BYTES_MAX and
+ * SEGMENTS_MAX hold. False: over a limit or no memory; the answer is as it was, or ends within this piece. */
+__attribute__((warn_unused_result)) bool answer_append(struct answer *a, enum proto_segment kind, unsigned index,
+						       struct slice data);
 void answer_finish(struct answer *a, enum answer_state state); /* COMPLETE or FAILED */
 
 /* Where a reader stands. Zeroed: at the beginning. Valid as long as somebody holds the answer. */
@@ -63,7 +69,8 @@ struct answer_piece {
 	struct answer_block *block; /* (borrowed) take a reference to keep data */
 };
 
-/* The next piece of at most max_bytes (> 0) that lies in one block and one segment. False: nothing new, for now or for ever. */
+/* The next piece of at most max_bytes (> 0) that lies in one block and one segment. False: nothing new, for now or for
+ * ever. */
 bool answer_read(const struct answer *a, struct answer_reader *r, size_t max_bytes, struct answer_piece *ret);
 
 #endif

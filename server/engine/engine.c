@@ -295,6 +295,9 @@ static int invalidate_namespace(struct engine *e, struct invalidation *i, const 
 	uint64_t stamp = freshness_stamp(&e->freshness, loop_wall_us(e->loop));
 	struct tag tag;
 
+	if (MESSAGE_HAS(r, REQUEST, namespace) && r->namespace.n == 0)
+		return fault_set(fault, ERR_INVALID, "namespace",
+				 "namespace is empty: leave it out to mean the namespace default");
 	if (policy_tag(e->digester, TAG_NAMESPACE, policy_namespace(r), &tag) < 0)
 		return fault_set(fault, ERR_NO_MEMORY, "", "there is no memory for the invalidation");
 	freshness_invalidate(&e->freshness, &tag, stamp);

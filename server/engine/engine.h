@@ -1,4 +1,5 @@
-/* engine: decisions. Which key a request has, whether what is stored may be served, who shares whose flight, what is kept.
+/* engine: decisions. Which key a request has, whether what is stored may be served, who shares whose flight, what is
+ * kept.
  *
  *      engine_query ── policy ── key ── memory ── hit: in the same turn, nothing allocated
  *                                          └ miss ── flight (one per exact key and read mode): EXACT → EMBED → SEMANTIC → LLM → CHECK → STORE
@@ -12,6 +13,7 @@
 #include "server/store/store.h"
 #include "server/upstream/upstream.h"
 
+/* clang-format off */
 #define ENGINE_METRICS(X)                                                                                                       \
 	X(engine_queries_total, COUNTER, "QUERY and LOOKUP requests that were well-formed")                                     \
 	X(engine_hits_exact_total, COUNTER, "answered from the cache: the same request")                                        \
@@ -43,6 +45,7 @@
 	X(engine_cost_saved_nusd_total, COUNTER, "money that hits and joined requests did not cost, in 1e-9 US dollars")        \
 	X(engine_time_saved_us_total, COUNTER, "time that hits did not wait for an LLM")                                        \
 	X(engine_answers_bytes, GAUGE, "memory of answers being made or sent")
+/* clang-format on */
 
 struct engine_metrics {
 	METRICS_FIELDS(ENGINE_METRICS)
@@ -51,19 +54,19 @@ struct engine_metrics {
 #define ENGINE_PRICES_MAX 64
 
 struct engine_price {
-	const char *model; /* a trailing * matches any rest; the first that matches counts */
+	const char *model;	   /* a trailing * matches any rest; the first that matches counts */
 	double prompt, completion; /* US dollars per million tokens */
 };
 
 struct engine_options {
 	const char *default_model;
-	uint64_t ttl_ms;	     /* cache.ttl */
-	uint64_t flights_max;	     /* flight.limit */
-	uint64_t waiters_max;	     /* flight.waiters: per flight */
-	uint64_t joinable_ms;	     /* flight.joinable: older ones take no joiners */
-	uint64_t timeout_ms;	     /* flight.timeout: longest life of a flight */
-	uint64_t patience_ms;	     /* query.timeout: what a client without timeout_ms waits */
-	bool finish_abandoned;	     /* flight.finish_abandoned */
+	uint64_t ttl_ms;       /* cache.ttl */
+	uint64_t flights_max;  /* flight.limit */
+	uint64_t waiters_max;  /* flight.waiters: per flight */
+	uint64_t joinable_ms;  /* flight.joinable: older ones take no joiners */
+	uint64_t timeout_ms;   /* flight.timeout: longest life of a flight */
+	uint64_t patience_ms;  /* query.timeout: what a client without timeout_ms waits */
+	bool finish_abandoned; /* flight.finish_abandoned */
 	struct engine_price prices[ENGINE_PRICES_MAX];
 	size_t prices_count;
 };
@@ -71,24 +74,28 @@ struct engine_options {
 /* default_model, cache.ttl, flight.…, query.timeout, prices[] → *options. */
 void engine_options_add(struct options *o, struct engine_options *options);
 
-/* NULL: no memory. Everything is borrowed and must outlive the engine, except that the store is handed over later: its events
- * (engine_store_events) are needed to open it. */
+/* NULL: no memory. Everything is borrowed and must outlive the engine, except that the store is handed over later: its
+ * events (engine_store_events) are needed to open it. */
 struct engine *engine_new(struct loop *l, struct upstreams *u, const struct engine_options *options);
 struct durable_events engine_store_events(struct engine *e);
 void engine_set_store(struct engine *e, struct store *s);
 void engine_free(struct engine *e); /* no query, flight or invalidation may be running; accepts NULL */
 
-/* ---- QUERY and LOOKUP. q->ready and q->stream are set, the rest of q is zero. frame: the bytes m was decoded from (copied if needed).
+/* ---- QUERY and LOOKUP. q->ready and q->stream are set, the rest of q is zero. frame: the bytes m was decoded from
+ * (copied if needed).
  *  0: q->state is WAITING, or ENDED in this call: a hit, or outcome.fault (the LLM could not be called at all).
  * -1: refused; q->outcome.fault and retry_after_ms say why; q is as before otherwise. */
-__attribute__((warn_unused_result)) int engine_query(struct engine *e, struct query *q, const struct message *m, struct slice frame);
+__attribute__((warn_unused_result)) int engine_query(struct engine *e, struct query *q, const struct message *m,
+						     struct slice frame);
 
-/* ---- PUT: in memory when it returns, on its way to the durable store. 0: *ret_outcome (stored, reason, as_of) and ret_entry are set.
- * -1: *fault. */
-__attribute__((warn_unused_result)) int engine_put(struct engine *e, const struct message *m, struct query_outcome *ret_outcome,
+/* ---- PUT: in memory when it returns, on its way to the durable store. 0: *ret_outcome (stored, reason, as_of) and
+ * ret_entry are set. -1: *fault. */
+__attribute__((warn_unused_result)) int engine_put(struct engine *e, const struct message *m,
+						   struct query_outcome *ret_outcome,
 						   uint8_t ret_entry[ENTRY_KEY_BYTES], struct fault *fault);
 
-/* ---- INVALIDATE: takes effect when the call returns; `done` comes when it is durable, exactly once, never before the return. */
+/* ---- INVALIDATE: takes effect when the call returns; `done` comes when it is durable, exactly once, never before the
+ * return. */
 struct invalidation {
 	void (*done)(struct invalidation *i);
 	struct fault fault; /* at done: ERR_NONE or STORE_FAILED */
@@ -100,14 +107,14 @@ struct invalidation {
 	struct engine *engine;
 };
 /* -1: *fault, `done` will not come. */
-__attribute__((warn_unused_result)) int engine_invalidate(struct engine *e, struct invalidation *i, const struct message *m,
-							  struct fault *fault);
+__attribute__((warn_unused_result)) int engine_invalidate(struct engine *e, struct invalidation *i,
+							  const struct message *m, struct fault *fault);
 
 /* The current stamp: all invalidations up to it are in force. */
 uint64_t engine_as_of(struct engine *e);
 
-/* Shutting down: new queries are refused (SHUTTING_DOWN); `drained` comes once, deferred, when no flight is left. engine_abort ends what
- * is still flying with SHUTTING_DOWN. */
+/* Shutting down: new queries are refused (SHUTTING_DOWN); `drained` comes once, deferred, when no flight is left.
+ * engine_abort ends what is still flying with SHUTTING_DOWN. */
 void engine_drain(struct engine *e, void (*drained)(void *owner), void *owner);
 void engine_abort(struct engine *e);
 

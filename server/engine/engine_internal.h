@@ -16,7 +16,7 @@ struct engine {
 	struct message_decoder decoder; /* for payloads; requests are decoded by who received them */
 	struct freshness freshness;
 	struct random_state random; /* for the ids of replays */
-	struct map flights; /* by exact key */
+	struct map flights;	    /* by exact key */
 	TAILQ_HEAD(, flight) all_flights;
 	size_t flights_count, waiters_count, invalidations_count;
 	struct engine_metrics metrics;
@@ -27,7 +27,12 @@ struct engine {
 };
 
 /* What a stored entry is worth to somebody who asks now. */
-enum entry_verdict { ENTRY_FRESH, ENTRY_EXPIRED, ENTRY_INVALIDATED, ENTRY_TOO_OLD /* for this request */ };
+enum entry_verdict {
+	ENTRY_FRESH,
+	ENTRY_EXPIRED,
+	ENTRY_INVALIDATED,
+	ENTRY_TOO_OLD /* for this request */
+};
 enum entry_verdict engine_judge(struct engine *e, const struct entry *entry, uint64_t max_age_ms);
 
 /* The outcome of a hit, as far as the entry tells. */
@@ -37,8 +42,8 @@ void engine_hit_outcome(struct engine *e, const struct entry *entry, struct quer
 struct entry_worth {
 	uint64_t tokens, nusd, us;
 };
-struct entry *engine_entry(struct engine *e, const uint8_t key[ENTRY_KEY_BYTES], uint64_t begun, uint64_t ttl_ms, const struct tag *tags,
-			   const struct entry_worth *worth, struct slice payload);
+struct entry *engine_entry(struct engine *e, const uint8_t key[ENTRY_KEY_BYTES], uint64_t begun, uint64_t ttl_ms,
+			   const struct tag *tags, const struct entry_worth *worth, struct slice payload);
 
 /* Ends a query that waits in no flight any more; `ready` follows. entry may be NULL (a miss, or a fault in outcome). */
 void query_end(struct query *q, const struct query_outcome *outcome, struct entry *entry);

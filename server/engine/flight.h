@@ -1,15 +1,16 @@
-/* flight: one distinct question in work. All clients that ask it at once wait in one flight and share its store read, its embedding and its
- * LLM call, from the moment of arrival.
+/* flight: one distinct question in work. All clients that ask it at once wait in one flight and share its store read,
+ * its embedding and its LLM call, from the moment of arrival.
  *
  *      START ──> EXACT ──────> EMBED ──> SEMANTIC ──> LLM ──> CHECK ──> STORE ──> DONE
  *        └─ no_cache, or ────────^          │          │ ^ broke half-way: those who have seen nothing go to one new attempt
  *           nothing durable               hit ─────────┼─┘                                        (EXACT: hit ──> DONE)
  *                                                      └──> FAILED
  *
- * A flight is held by nobody: clients come and go, it ends by itself. It takes no more joiners when it began before an invalidation of one of
- * its tags, when it is older than flight.joinable, or when a newcomer asks for more than it gives (no_cache, a smaller max_age); then the
- * newcomer's own flight stands beside it under the same key. One no_store wins; the shortest ttl wins.
- * Age and patience are bounded separately: flight.timeout ends the flight, each waiter has its own deadline. */
+ * A flight is held by nobody: clients come and go, it ends by itself. It takes no more joiners when it began before an
+ * invalidation of one of its tags, when it is older than flight.joinable, or when a newcomer asks for more than it
+ * gives (no_cache, a smaller max_age); then the newcomer's own flight stands beside it under the same key. One no_store
+ * wins; the shortest ttl wins. Age and patience are bounded separately: flight.timeout ends the flight, each waiter has
+ * its own deadline. */
 #ifndef ENGINE_FLIGHT_H
 #define ENGINE_FLIGHT_H
 
@@ -20,6 +21,7 @@
 #define FLIGHT_BIT(name) (1u << FLIGHT_##name)
 
 /* X(name, text, states that may follow) */
+/* clang-format off */
 #define FLIGHT_STATES(X)                                                                                                        \
 	X(START, "not begun", FLIGHT_BIT(EXACT) | FLIGHT_BIT(EMBED) | FLIGHT_BIT(FAILED))                                       \
 	X(EXACT, "reads the durable store", FLIGHT_BIT(EMBED) | FLIGHT_BIT(DONE) | FLIGHT_BIT(FAILED))                          \
@@ -30,6 +32,7 @@
 	X(STORE, "stores the answer", FLIGHT_BIT(DONE))                                                                         \
 	X(DONE, "answered", 0)                                                                                                  \
 	X(FAILED, "failed", 0)
+/* clang-format on */
 
 enum flight_state {
 #define X(name, text, next) FLIGHT_##name,
@@ -45,7 +48,7 @@ struct flight {
 	enum flight_state state; /* only flight_move changes it */
 	bool listed;		 /* found by newcomers */
 	bool no_cache, no_store, doomed /* invalidated: nothing of it is kept */;
-	bool reading, calling;	 /* a store read, an LLM call is running */
+	bool reading, calling; /* a store read, an LLM call is running */
 	bool aborted;
 	bool led; /* the query that it was made for still waits */
 	unsigned restarts;
@@ -64,8 +67,8 @@ struct flight {
 
 	struct durable_read read;
 	struct upstream_call call;
-	struct answer *answer; /* one reference */
-	struct entry *entry;   /* one reference; what everybody gets at the end */
+	struct answer *answer;	      /* one reference */
+	struct entry *entry;	      /* one reference; what everybody gets at the end */
 	struct query_outcome outcome; /* the part that is the same for all */
 	struct loop_task free_task;
 };

@@ -33,7 +33,8 @@ static bool is_one(const msgpack_object *o)
 
 static bool is_false(const msgpack_object *o) { return o->type == MSGPACK_OBJECT_BOOLEAN && !o->via.boolean; }
 
-/* An answer is one list of segments: several choices and log probabilities have no place in it. Said, not dropped in silence. */
+/* An answer is one list of segments: several choices and log probabilities have no place in it. Said, not dropped in
+ * silence. */
 static int params_check(const struct request_body *r, struct fault *fault)
 {
 	const msgpack_object *n = param_find(r, "n"), *logprobs = param_find(r, "logprobs"),

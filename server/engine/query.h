@@ -1,13 +1,14 @@
-/* query: one client waiting for one answer. The outside (net/, scenarios) embeds it, starts it with engine_query, reads pieces while it
- * ANSWERs, and takes the outcome when it ENDED.
+/* query: one client waiting for one answer. The outside (net/, scenarios) embeds it, starts it with engine_query, reads
+ * pieces while it ANSWERs, and takes the outcome when it ENDED.
  *
  *      engine_query ──> QUERY_ENDED at once: an exact hit from memory, nothing was allocated
  *                   └─> QUERY_WAITING ──> QUERY_ANSWERING ──> QUERY_ENDED        ready() at each step, and when there are new pieces
  *                            └──────── cancel at any time ────────┘
  *
- * Law: a query that is WAITING or ANSWERING ends exactly once: by becoming ENDED (told by `ready`), or by query_cancel returning. `ready`
- * never comes before engine_query has returned, and only from the loop's deferred tasks: at most once a turn for any number of pieces.
- * After ENDED or cancel the engine does not touch it; query_release drops what it holds. */
+ * Law: a query that is WAITING or ANSWERING ends exactly once: by becoming ENDED (told by `ready`), or by query_cancel
+ * returning. `ready` never comes before engine_query has returned, and only from the loop's deferred tasks: at most
+ * once a turn for any number of pieces. After ENDED or cancel the engine does not touch it; query_release drops what it
+ * holds. */
 #ifndef ENGINE_QUERY_H
 #define ENGINE_QUERY_H
 
@@ -18,7 +19,12 @@
 #include "server/engine/answer.h"
 #include "server/store/entry.h"
 
-enum query_state { QUERY_NEW, QUERY_WAITING, QUERY_ANSWERING, QUERY_ENDED };
+enum query_state {
+	QUERY_NEW,
+	QUERY_WAITING,
+	QUERY_ANSWERING,
+	QUERY_ENDED
+};
 
 /* What is known at the end, beside the answer itself. */
 struct query_outcome {
@@ -45,9 +51,11 @@ struct query {
 
 	/* Read by the owner. */
 	enum query_state state;
-	const struct answer *answer; /* ANSWERING: read with answer_read(q->answer, &q->reader, …); the query holds a reference */
+	const struct answer
+		*answer; /* ANSWERING: read with answer_read(q->answer, &q->reader, …); the query holds a reference */
 	struct answer_reader reader;
-	struct entry *entry; /* ENDED without fault, except a LOOKUP that missed (NULL): its payload is the END (engine/payload.h); holds a ref */
+	struct entry *
+		entry; /* ENDED without fault, except a LOOKUP that missed (NULL): its payload is the END (engine/payload.h); holds a ref */
 	struct query_outcome outcome;
 	uint64_t mint; /* for payload_encode_end and payload_answer: not 0 when the answer is a replay */
 

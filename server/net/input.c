@@ -91,7 +91,8 @@ static void input_skip(struct input *in, struct input_scratch *s)
 	in->kept_done += n;
 	in->skip -= n;
 	n = in->skip < s->unread.n ? (size_t)in->skip : s->unread.n;
-	s->unread = slice_of(s->unread.p + n, s->unread.n - n);
+	if (n > 0) /* without a read there is no pointer to move */
+		s->unread = slice_of(s->unread.p + n, s->unread.n - n);
 	in->skip -= n;
 }
 

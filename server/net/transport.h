@@ -8,16 +8,13 @@
  * of 10,000 connects would hold one turn for long), allocates and calls back per read where one shared buffer serves
  * all connections, and TLS will want the descriptor's bytes pulled the same way.
  *
- * Law: events come only between stream_start and stream_close, never from inside a call into this module. After
- * stream_close the stream is not touched again by anybody; its memory goes when the loop has let go of it. */
+ * A stream (stream.h) is the other half of this door: both have one fake. */
 #ifndef NET_TRANSPORT_H
 #define NET_TRANSPORT_H
 
-#include <sys/types.h>
-#include <sys/uio.h>
-
 #include "server/base/loop.h"
 #include "server/net/address.h"
+#include "server/net/stream.h"
 
 #define TRANSPORT_ACCEPTS_PER_TURN_MAX 64   /* a listener; the rest stays in the kernel's queue until the next turn */
 #define TRANSPORT_BACKLOG	       4096 /* connects waiting in the kernel; net.core.somaxconn may cap it */
@@ -25,7 +22,6 @@
 
 struct transport;
 struct listener;
-struct stream;
 
 struct transport_counters {
 	uint64_t accepted;
@@ -52,37 +48,5 @@ __attribute__((warn_unused_result)) int transport_listen(struct transport *t, co
 							 struct listener **ret, char *error, size_t error_bytes);
 const struct endpoint *listener_endpoint(const struct listener *l); /* with the port that the system chose */
 void listener_close(struct listener *l);			    /* accepts NULL */
-
-struct stream_events {
-	void (*readable)(void *owner);
-	void (*writable)(void *owner);
-	void (*broken)(void *owner); /* nothing more will be read or written; close it */
-};
-
-/* Begins to watch. events: (borrowed) usually static. */
-void stream_start(struct stream *s, const struct stream_events *events, void *owner);
-void stream_want_read(struct stream *s, bool want);  /* at first: true */
-void stream_want_write(struct stream *s, bool want); /* at first: false */
-
-enum {
-	STREAM_EOF = 0,
-	STREAM_AGAIN = -1,
-	STREAM_BROKEN = -2
-};
-
-/* Bytes read or written (> 0), or one of the above; a write never gives EOF. Neither blocks. */
-ssize_t stream_read(struct stream *s, const struct iovec *iov, int count);
-ssize_t stream_write(struct stream *s, const struct iovec *iov, int count);
-
-void stream_shutdown(struct stream *s); /* no more writes: the peer sees the end once it has read everything */
-void stream_close(struct stream *s);
-
-struct stream_peer {
-	bool local; /* a Unix socket: uid and pid are known */
-	uid_t uid;
-	pid_t pid;
-	char text[ENDPOINT_TEXT_BYTES]; /* for the log */
-};
-void stream_peer(const struct stream *s, struct stream_peer *ret);
 
 #endif

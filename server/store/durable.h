@@ -1,9 +1,10 @@
-/* durable: what a durable store must offer. LMDB (lmdb.h) is one; Redis comes beside it. A table of functions because one binary holds
- * several.
+/* durable: what a durable store must offer. LMDB (lmdb.h) is one; Redis comes beside it. A table of functions because
+ * one binary holds several.
  *
- * Law: every operation that was started ends exactly once, by its callback, never before the call that started it has returned, also
- * when the store is closing. Failures are told in the status; nothing hangs: each store keeps its own deadlines.
- * Writes are batched; `committed` of an operation comes when it is durable. Operations on one key take effect in the order of the calls. */
+ * Law: every operation that was started ends exactly once, by its callback, never before the call that started it has
+ * returned, also when the store is closing. Failures are told in the status; nothing hangs: each store keeps its own
+ * deadlines. Writes are batched; `committed` of an operation comes when it is durable. Operations on one key take
+ * effect in the order of the calls. */
 #ifndef STORE_DURABLE_H
 #define STORE_DURABLE_H
 
@@ -21,7 +22,8 @@ enum durable_status {
 /* One read. Memory is the caller's until the callback. */
 struct durable_read {
 	uint8_t key[ENTRY_KEY_BYTES];
-	void (*done)(struct durable_read *r); /* status; with DURABLE_OK `entry` holds one reference, now the callback's */
+	void (*done)(
+		struct durable_read *r); /* status; with DURABLE_OK `entry` holds one reference, now the callback's */
 	enum durable_status status;
 	struct entry *entry;
 	TAILQ_ENTRY(durable_read) link; /* the store's */
@@ -43,7 +45,8 @@ struct durable_ops {
 	enum durable_status (*write)(void *impl, struct entry *e, struct durable_ack *ack);
 	/* Committed at once, not at the interval; ack may be NULL. */
 	void (*remove)(void *impl, const uint8_t key[ENTRY_KEY_BYTES], struct durable_ack *ack);
-	void (*epoch)(void *impl, const struct tag *tag, uint64_t stamp, struct durable_ack *ack); /* max of old and new */
+	void (*epoch)(void *impl, const struct tag *tag, uint64_t stamp,
+		      struct durable_ack *ack); /* max of old and new */
 	/* Flushes, ends what was started, then calls done; after it the store is gone. No call may follow this one. */
 	void (*close)(void *impl, void (*done)(void *owner), void *owner);
 	void (*metrics_add)(void *impl, struct metrics *m); /* may be NULL: it has none */
@@ -60,7 +63,8 @@ struct durable_events {
 	void (*epoch)(void *owner, const struct tag *tag, uint64_t stamp);
 	/* Newest stamp that the store has seen (entries and epochs), once, during open. */
 	void (*stamp)(void *owner, uint64_t stamp);
-	/* While warming: an entry found again, borrowed; no write or remove of its key was called since it was read. False: enough. */
+	/* While warming: an entry found again, borrowed; no write or remove of its key was called since it was read.
+	 * False: enough. */
 	bool (*found)(void *owner, struct entry *e);
 	/* Reclaiming asks: may this one still be served? */
 	bool (*alive)(void *owner, const struct entry *e);

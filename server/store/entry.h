@@ -1,7 +1,8 @@
-/* entry: one stored answer. Immutable once made, shared by reference: the memory tier, a write on its way and a client being served hold
- * the same bytes.
+/* entry: one stored answer. Immutable once made, shared by reference: the memory tier, a write on its way and a client
+ * being served hold the same bytes.
  *
- * The store knows when an entry began, when it ends, what may invalidate it and what it is worth; the payload is the engine's business. */
+ * The store knows when an entry began, when it ends, what may invalidate it and what it is worth; the payload is the
+ * engine's business. */
 #ifndef STORE_ENTRY_H
 #define STORE_ENTRY_H
 
@@ -12,9 +13,9 @@
 #include "proto/bytes.h"
 #include "server/base/map.h"
 
-#define ENTRY_KEY_BYTES	      MAP_KEY_BYTES
-#define ENTRY_TAG_BYTES	      16
-#define ENTRY_TAGS_MAX	      72		 /* tenant, namespace, prompt version, model, upstream, and up to 64 sources */
+#define ENTRY_KEY_BYTES		MAP_KEY_BYTES
+#define ENTRY_TAG_BYTES		16
+#define ENTRY_TAGS_MAX		72 /* tenant, namespace, prompt version, model, upstream, and up to 64 sources */
 #define ENTRY_PAYLOAD_BYTES_MAX (16u * 1024 * 1024) /* an answer of ANSWER_BYTES_MAX with room for its wire form */
 
 /* What an invalidation names: the first 16 bytes of a SHA-256 over kind and name (engine/freshness.h makes them). */
@@ -29,8 +30,8 @@ struct entry_parts {
 	uint64_t stored_us;  /* wall clock */
 	uint64_t expires_us; /* wall clock; fresh until then */
 	uint64_t policy_revision;
-	uint64_t saves_nusd; /* what one hit saves, in 1e-9 dollars */
-	uint64_t saves_us;   /* and in time */
+	uint64_t saves_nusd;   /* what one hit saves, in 1e-9 dollars */
+	uint64_t saves_us;     /* and in time */
 	uint64_t saves_tokens; /* and in tokens */
 	const struct tag *tags;
 	size_t tags_count;
@@ -38,7 +39,7 @@ struct entry_parts {
 };
 
 struct entry {
-	struct map_node node; /* the memory tier's; node.key is the key */
+	struct map_node node;	 /* the memory tier's; node.key is the key */
 	TAILQ_ENTRY(entry) link; /* the memory tier's */
 	uint32_t refs;
 	uint8_t queue, hits; /* the memory tier's */

@@ -116,7 +116,8 @@ static struct lmdb *lmdb_new(struct loop *loop, const struct lmdb_options *optio
 	l->lock_fd = -1;
 	l->limit_bytes = options->limit_bytes;
 	l->metrics.lmdb_limit_bytes = options->limit_bytes;
-	/* The promise is about the disk: half of the time is for the commit itself and for one that is still running. */
+	/* The promise is about the disk: half of the time is for the commit itself and for one that is still running.
+	 * */
 	l->commit_interval_us = options->commit_interval_ms * 1000 / 2;
 	l->events = *events;
 	TAILQ_INIT(&l->waiting);

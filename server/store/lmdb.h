@@ -1,8 +1,8 @@
 /* lmdb: the embedded durable store. The loop never calls LMDB: reads are pool jobs that return copies, writes are
  * begin-put-commit within one pool job, one at a time.
  *
- *      write() ──> pending (found by reads) ──after half of commit_interval, or batch full, or remove/epoch──> pool job ──>
- * acks
+ *      write() ──> pending ──after half of commit_interval, or batch full, or remove/epoch──> pool job ──> acks
+ *                  (found by reads)
  *
  * Tables: entries (key → record), expiry (expires ‖ key → nothing: the order in which room is made), epochs (tag →
  * stamp), meta. One process at a time: an exclusive lock on `lock`; a second daemon on the same path is refused by
@@ -19,6 +19,7 @@
 #define LMDB_PENDING_BYTES_MAX (64u * 1024 * 1024) /* entries waiting for a commit; more: DURABLE_BUSY, counted */
 #define LMDB_READS_MAX	       4096		   /* reads waiting or running; more end with DURABLE_BUSY */
 
+/* clang-format off */
 #define LMDB_METRICS(X)                                                                                                \
 	X(lmdb_entries, GAUGE, "entries in the durable store")                                                         \
 	X(lmdb_bytes, GAUGE, "bytes in use in its file")                                                               \
@@ -35,6 +36,7 @@
 	X(lmdb_warmed_total, COUNTER, "entries loaded into memory at start")                                           \
 	X(lmdb_pending_bytes, GAUGE, "bytes of entries that wait for a commit")                                        \
 	X(lmdb_degraded, GAUGE, "1 while the store takes no writes because of an error")
+/* clang-format on */
 
 struct lmdb_metrics {
 	METRICS_FIELDS(LMDB_METRICS)

@@ -4,8 +4,9 @@
  *         ^                             │            │
  *         └──────── RESTING <───────────┴────────────┘   failed, retryable, nothing delivered yet, attempts and time left
  *
- * Any state may become ENDED by upstream_cancel or the deadline. The memory goes in a deferred task, because a call may end inside its own
- * `piece`; if a pool job still has it, after that. Its slot is given back then: what was cancelled counts until it has really let go. */
+ * Any state may become ENDED by upstream_cancel or the deadline. The memory goes in a deferred task, because a call may
+ * end inside its own `piece`; if a pool job still has it, after that. Its slot is given back then: what was cancelled
+ * counts until it has really let go. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -67,7 +67,8 @@ struct call {
 	TAILQ_ENTRY(call) link; /* in set->ended */
 };
 
-/* How the attempt ended; ERR_NONE: a whole answer. Delivers the tool calls of one, and may find the call cancelled in that. */
+/* How the attempt ended; ERR_NONE: a whole answer. Delivers the tool calls of one, and may find the call cancelled in
+ * that. */
 void call_judge(struct call *c, struct chat_error *v);
 
 #endif

@@ -1,5 +1,6 @@
-/* call judge: what an attempt was worth: the response's status, what was read of it and how the transfer ended → our error, a sentence, and
- * whether another attempt makes sense. What a client has seen in part is never tried again: INTERRUPTED. */
+/* call judge: what an attempt was worth: the response's status, what was read of it and how the transfer ended → our
+ * error, a sentence, and whether another attempt makes sense. What a client has seen in part is never tried again:
+ * INTERRUPTED. */
 #include <stdio.h>
 
 #include "server/upstream/call_internal.h"

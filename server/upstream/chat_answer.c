@@ -107,8 +107,8 @@ static struct chat_tool_call *chat_answer_add_call(struct chat_answer *a, int64_
 	return calls;
 }
 
-/* The call a fragment goes on with; NULL: it begins one. Providers that do not count (no index, or 0 for every call) give each call an id
- * of its own: another id is another call. */
+/* The call a fragment goes on with; NULL: it begins one. Providers that do not count (no index, or 0 for every call)
+ * give each call an id of its own: another id is another call. */
 static struct chat_tool_call *chat_answer_find_call(struct chat_answer *a, int64_t index, struct slice id)
 {
 	for (size_t i = a->tool_calls_count; i-- > 0;) {

@@ -1,5 +1,5 @@
-/* chat_answer: what an answer consists of, gathered from the JSON of a provider, streamed or not: typed pieces for whoever asked, and what
- * is known at the end.
+/* chat_answer: what an answer consists of, gathered from the JSON of a provider, streamed or not: typed pieces for
+ * whoever asked, and what is known at the end.
  *
  *      {"choices":[{"delta":{"content":"Hel"}}]}      ──> piece(TEXT, 0, "Hel")
  *      {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"ci"}}]}}]}   ──> gathered by index …

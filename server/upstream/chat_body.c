@@ -1,4 +1,5 @@
-/* chat body: the members are written one after the other, each as a jansson tree of its own, so that no tree of the whole is in memory. */
+/* chat body: the members are written one after the other, each as a jansson tree of its own, so that no tree of the
+ * whole is in memory. */
 #include "server/upstream/chat_body.h"
 
 #include <inttypes.h>

@@ -1,7 +1,9 @@
-/* chat_body: a client's QUERY as the body of a chat completions request. Pure, and safe on a pool thread: bytes in, bytes out.
+/* chat_body: a client's QUERY as the body of a chat completions request. Pure, and safe on a pool thread: bytes in,
+ * bytes out.
  *
- * Tools go out with sorted keys, whatever order the client's language gave them, so that the provider's own prefix cache can hit. All other
- * maps keep the client's order: in a response_format the order of a schema's properties is the order in which the model writes them. */
+ * Tools go out with sorted keys, whatever order the client's language gave them, so that the provider's own prefix
+ * cache can hit. All other maps keep the client's order: in a response_format the order of a schema's properties is the
+ * order in which the model writes them. */
 #ifndef UPSTREAM_CHAT_BODY_H
 #define UPSTREAM_CHAT_BODY_H
 

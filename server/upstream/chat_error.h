@@ -1,5 +1,5 @@
-/* chat_error: what a provider's refusal means for us: its HTTP status and the error object in its body → our error, a sentence, and whether
- * another attempt makes sense. Pure. */
+/* chat_error: what a provider's refusal means for us: its HTTP status and the error object in its body → our error, a
+ * sentence, and whether another attempt makes sense. Pure. */
 #ifndef UPSTREAM_CHAT_ERROR_H
 #define UPSTREAM_CHAT_ERROR_H
 

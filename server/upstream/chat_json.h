@@ -1,5 +1,5 @@
-/* chat_json: JSON of a provider, parsed. What is longer than CHAT_POOL_BYTES belongs on a pool thread: jansson takes 12–21 ms a MB. Pure:
- * nothing but the bytes is touched. */
+/* chat_json: JSON of a provider, parsed. What is longer than CHAT_POOL_BYTES belongs on a pool thread: jansson takes
+ * 12–21 ms a MB. Pure: nothing but the bytes is touched. */
 #ifndef UPSTREAM_CHAT_JSON_H
 #define UPSTREAM_CHAT_JSON_H
 

@@ -16,7 +16,8 @@ void chat_stream_init(struct chat_stream *s, struct chat_answer *answer);
 void chat_stream_free(struct chat_stream *s);
 __attribute__((warn_unused_result)) enum chat_status chat_stream_feed(struct chat_stream *s, struct slice piece);
 
-/* True if the provider said that the answer is finished. clean: the response ended in good order, which stands in for a missing [DONE]. */
+/* True if the provider said that the answer is finished. clean: the response ended in good order, which stands in for a
+ * missing [DONE]. */
 bool chat_stream_is_whole(const struct chat_stream *s, bool clean);
 
 #endif

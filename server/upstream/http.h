@@ -1,11 +1,11 @@
-/* http: transfers over HTTP, many at a time: libcurl's multi interface on the loop. A door to the world: scenarios link http_sim.c
- * (tests/sim) behind the same header.
+/* http: transfers over HTTP, many at a time: libcurl's multi interface on the loop. A door to the world: scenarios link
+ * http_sim.c (tests/sim) behind the same header.
  *
- * Law: a transfer that was started ends exactly once, by `done` or by http_cancel returning, never both, and `done` and `data` never
- * come before http_start has returned. After that http does not touch it again.
+ * Law: a transfer that was started ends exactly once, by `done` or by http_cancel returning, never both, and `done` and
+ * `data` never come before http_start has returned. After that http does not touch it again.
  *
- * Multis are sharded (libcurl 7.88 walks all connections of a host once a request), easy handles are pooled with their connections, the CA
- * bundle is parsed once (traps 3, 4, 8, 11 in the notes of http_curl.c). */
+ * Multis are sharded (libcurl 7.88 walks all connections of a host once a request), easy handles are pooled with their
+ * connections, the CA bundle is parsed once (traps 3, 4, 8, 11 in the notes of http_curl.c). */
 #ifndef UPSTREAM_HTTP_H
 #define UPSTREAM_HTTP_H
 
@@ -15,11 +15,13 @@
 
 #define HTTP_HEADERS_MAX 32
 
+/* clang-format off */
 #define HTTP_METRICS(X)                                                                                                         \
 	X(http_transfers_total, COUNTER, "transfers started")                                                                   \
 	X(http_in_flight, GAUGE, "transfers running")                                                                           \
 	X(http_failures_total, COUNTER, "transfers that failed below HTTP: connect, TLS, reset, timeouts")                      \
 	X(http_received_bytes_total, COUNTER, "bytes of bodies received")
+/* clang-format on */
 
 struct http_metrics {
 	METRICS_FIELDS(HTTP_METRICS)
@@ -64,7 +66,8 @@ struct http_transfer {
 };
 
 /* -1: no memory or a malformed request; nothing was started. */
-__attribute__((warn_unused_result)) int http_start(struct http *h, struct http_transfer *t, const struct http_request *request);
+__attribute__((warn_unused_result)) int http_start(struct http *h, struct http_transfer *t,
+						   const struct http_request *request);
 void http_cancel(struct http_transfer *t); /* allowed in head, data; not after done */
 
 const struct metric *http_metrics_table(size_t *ret_count);

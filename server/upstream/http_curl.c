@@ -1,12 +1,14 @@
-/* http on libcurl: easy handles that are kept and carry one transfer after the other, spread over multis (http_shard.c).
+/* http on libcurl: easy handles that are kept and carry one transfer after the other, spread over multis
+ * (http_shard.c).
  *
  *      http_start ──> STARTING ──(deferred)──> RUNNING ──> done      starting and leaving are deferred: both may be asked for inside a
  *                        │                        │                  callback of libcurl, where its multis take no calls (trap 4)
  *                        └── cancel: back to idle └── cancel ──> LEAVING ──(deferred)──> idle
  *
- * Notes, all tried with libcurl 7.88: a multi walks all its connections to a host once a request: 10,000 transfers in one multi cost twice
- * as much each as in many small ones (trap 8). Its resolver is joined when a look-up is given up, which holds the loop until getaddrinfo
- * returns, unless QUICK_EXIT is set. HTTP/2 is left alone before 8.1: its rewrite came with 7.88 and stalled transfers. */
+ * Notes, all tried with libcurl 7.88: a multi walks all its connections to a host once a request: 10,000 transfers in
+ * one multi cost twice as much each as in many small ones (trap 8). Its resolver is joined when a look-up is given up,
+ * which holds the loop until getaddrinfo returns, unless QUICK_EXIT is set. HTTP/2 is left alone before 8.1: its
+ * rewrite came with 7.88 and stalled transfers. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,7 +149,8 @@ static size_t handle_on_read(char *p, size_t size, size_t count, void *handle)
 	return n;
 }
 
-/* A kept connection turned out to be dead after part of the body was sent: libcurl takes another one, from the beginning. */
+/* A kept connection turned out to be dead after part of the body was sent: libcurl takes another one, from the
+ * beginning. */
 static int handle_on_seek(void *handle, curl_off_t offset, int origin)
 {
 	struct http_handle *x = handle;

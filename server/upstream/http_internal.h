@@ -85,8 +85,8 @@ void http_watch_hold(struct http_watch *w,
 /* ---- http_curl.c: a transfer that libcurl has finished with. Called by the shard, outside of libcurl's callbacks. */
 void http_handle_finished(struct http_handle *x, CURLcode code);
 
-/* ---- http_tls.c: trusted certificates, parsed once: libcurl 7.88 parses the bundle for each connection (19–22 ms on the loop). NULL: not
- * with this libcurl, or no memory; it then does as it always does. */
+/* ---- http_tls.c: trusted certificates, parsed once: libcurl 7.88 parses the bundle for each connection (19–22 ms on
+ * the loop). NULL: not with this libcurl, or no memory; it then does as it always does. */
 void *http_tls_new(void);
 void http_tls_free(void *tls); /* accepts NULL */
 void http_tls_apply(void *tls, CURL *easy);

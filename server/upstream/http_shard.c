@@ -1,12 +1,14 @@
-/* http shard: the multis of libcurl on the loop. libcurl says which sockets it watches and when it wants to be called; each call into it is
- * followed by a harvest, because the last transfer to end would otherwise never be reported (trap 3).
+/* http shard: the multis of libcurl on the loop. libcurl says which sockets it watches and when it wants to be called;
+ * each call into it is followed by a harvest, because the last transfer to end would otherwise never be reported (trap
+ * 3).
  *
  *      sockets of all shards ──> one epoll ──> one uv_poll ──> at most HTTP_EVENTS_PER_TURN of them a turn ──> their shard's multi
  *
- * Why an epoll of our own, and not a uv_poll for each socket: libuv hands out everything that is ready in one turn. When a provider that has
- * paused answers a thousand calls at once, that turn took 60 ms; this way what is left is still ready in the next one. It also spares a
- * handle, an allocation and a close callback for each connection. An event names its socket and its shard; one that has become stale
- * within the batch finds a socket with nothing to read, or one that its shard does not know: both do no harm. */
+ * Why an epoll of our own, and not a uv_poll for each socket: libuv hands out everything that is ready in one turn.
+ * When a provider that has paused answers a thousand calls at once, that turn took 60 ms; this way what is left is
+ * still ready in the next one. It also spares a handle, an allocation and a close callback for each connection. An
+ * event names its socket and its shard; one that has become stale within the batch finds a socket with nothing to read,
+ * or one that its shard does not know: both do no harm. */
 #include <assert.h>
 #include <stdlib.h>
 #include <sys/epoll.h>

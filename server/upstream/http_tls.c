@@ -3,7 +3,8 @@
 
 #include "server/upstream/http_internal.h"
 
-/* The store may be shared only with the OpenSSL that libcurl itself runs on. A backend in parentheses is not the chosen one. */
+/* The store may be shared only with the OpenSSL that libcurl itself runs on. A backend in parentheses is not the chosen
+ * one. */
 static bool http_tls_is_ours(const curl_version_info_data *info)
 {
 	return info->ssl_version != NULL && strncmp(info->ssl_version, "OpenSSL/3", 9) == 0 &&

@@ -1,4 +1,5 @@
-/* provider: one upstream, from its options: URL, headers, models. Everything is checked here, once, and copied: the configuration may go. */
+/* provider: one upstream, from its options: URL, headers, models. Everything is checked here, once, and copied: the
+ * configuration may go. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

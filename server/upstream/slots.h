@@ -1,10 +1,11 @@
-/* slots: how many calls an upstream takes at once, and who is next. Those who wait stand in a bounded queue, in the order in which they came;
- * a gate holds them all back while the provider wants to be left alone (Retry-After).
+/* slots: how many calls an upstream takes at once, and who is next. Those who wait stand in a bounded queue, in the
+ * order in which they came; a gate holds them all back while the provider wants to be left alone (Retry-After).
  *
  *      slots_enter ──> WAITING ──(a place is free, the gate is open)──> HELD ──> slots_leave: the next one
  *      slots_return ─────^ at the head: a call between two attempts, that had a place before
  *
- * Law: `granted` comes from the loop's deferred tasks only, and not after slots_leave. Whoever entered leaves exactly once, in any state. */
+ * Law: `granted` comes from the loop's deferred tasks only, and not after slots_leave. Whoever entered leaves exactly
+ * once, in any state. */
 #ifndef UPSTREAM_SLOTS_H
 #define UPSTREAM_SLOTS_H
 

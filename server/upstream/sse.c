@@ -66,8 +66,8 @@ static enum sse_status sse_take_line(struct sse *s, struct slice line)
 	return SSE_OK;
 }
 
-/* Where the line at p ends: at LF or CR, whichever is first; n when neither is there. The search for CR stops at the LF, so that a piece
- * of many short lines is not searched to its end once a line. */
+/* Where the line at p ends: at LF or CR, whichever is first; n when neither is there. The search for CR stops at the
+ * LF, so that a piece of many short lines is not searched to its end once a line. */
 static size_t sse_line_length(const uint8_t *p, size_t n)
 {
 	const uint8_t *lf = memchr(p, '\n', n);

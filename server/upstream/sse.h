@@ -1,6 +1,6 @@
-/* sse: server-sent events as a parser fed with pieces of any size (WHATWG HTML, section 9.2: lines end in LF, CRLF or CR; comments begin
- * with a colon; several data lines are joined by LF; an event ends at an empty line; a byte order mark at the start is skipped).
- * Pure. What is left when the stream ends without an empty line is not an event. */
+/* sse: server-sent events as a parser fed with pieces of any size (WHATWG HTML, section 9.2: lines end in LF, CRLF or
+ * CR; comments begin with a colon; several data lines are joined by LF; an event ends at an empty line; a byte order
+ * mark at the start is skipped). Pure. What is left when the stream ends without an empty line is not an event. */
 #ifndef UPSTREAM_SSE_H
 #define UPSTREAM_SSE_H
 
@@ -16,7 +16,12 @@ struct sse {
 	void *owner;
 };
 
-enum sse_status { SSE_OK, SSE_STOPPED /* event returned false */, SSE_TOO_LONG, SSE_NO_MEMORY };
+enum sse_status {
+	SSE_OK,
+	SSE_STOPPED /* event returned false */,
+	SSE_TOO_LONG,
+	SSE_NO_MEMORY
+};
 
 void sse_init(struct sse *s, bool (*event)(void *owner, struct slice data), void *owner);
 void sse_free(struct sse *s);

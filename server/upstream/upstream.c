@@ -86,8 +86,8 @@ static int upstreams_fill(struct upstreams *u, const struct upstream_set_options
 	return 0;
 }
 
-/* Nothing is configured: what the environment names, as an OpenAI client would take it. It goes through the option table, where the
- * defaults of everything else stand. */
+/* Nothing is configured: what the environment names, as an OpenAI client would take it. It goes through the option
+ * table, where the defaults of everything else stand. */
 static int upstreams_fill_from_environment(struct upstreams *u, char *error, size_t error_bytes)
 {
 	struct upstream_set_options *found = calloc(1, sizeof(*found));

@@ -1,4 +1,5 @@
-/* Shared by upstream.c (the set), provider.c (one upstream, from its options) and call.c (one call). Nobody else includes it. */
+/* Shared by upstream.c (the set), provider.c (one upstream, from its options) and call.c (one call). Nobody else
+ * includes it. */
 #ifndef UPSTREAM_UPSTREAM_INTERNAL_H
 #define UPSTREAM_UPSTREAM_INTERNAL_H
 

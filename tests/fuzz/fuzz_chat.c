@@ -1,5 +1,5 @@
-/* fuzz: any bytes as a provider's response: as a stream (cut in two ways, with the same pieces), as one JSON object, and as the body of an
- * error. Pieces have growing indices and stay within the limits; sentences can be sent. */
+/* fuzz: any bytes as a provider's response: as a stream (cut in two ways, with the same pieces), as one JSON object,
+ * and as the body of an error. Pieces have growing indices and stay within the limits; sentences can be sent. */
 #include <assert.h>
 #include <stdlib.h>
 

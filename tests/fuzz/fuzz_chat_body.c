@@ -1,5 +1,6 @@
-/* fuzz: any bytes as a QUERY on its way to a provider. What is refused is refused in words that can be sent; what is built is JSON with the
- * members that every request has. The corpus is made from the golden vectors by make_chat_body_corpus.py. */
+/* fuzz: any bytes as a QUERY on its way to a provider. What is refused is refused in words that can be sent; what is
+ * built is JSON with the members that every request has. The corpus is made from the golden vectors by
+ * make_chat_body_corpus.py. */
 #include <assert.h>
 #include <stdlib.h>
 

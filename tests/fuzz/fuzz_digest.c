@@ -1,5 +1,5 @@
-/* fuzz: any bytes as a request. A request that has a digest has the same one after it was written again, and with its prompt spelt out as
- * messages; a canonical form is its own canonical form. */
+/* fuzz: any bytes as a request. A request that has a digest has the same one after it was written again, and with its
+ * prompt spelt out as messages; a canonical form is its own canonical form. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

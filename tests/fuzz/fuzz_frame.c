@@ -1,5 +1,6 @@
-/* fuzz: any bytes as a stream, whole and in small reads. Both must cut the same frames, nothing may be taken that is not there, and what
- * frame_peek tells of a frame must be what its beginning tells. The first byte chooses the limit and the size of a read. */
+/* fuzz: any bytes as a stream, whole and in small reads. Both must cut the same frames, nothing may be taken that is
+ * not there, and what frame_peek tells of a frame must be what its beginning tells. The first byte chooses the limit
+ * and the size of a read. */
 #include <assert.h>
 #include <stdint.h>
 
@@ -70,7 +71,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct trace whole = cut(stream, max, 0), pieces = cut(stream, max, 1 + (data[0] & 0x0F));
 
 	assert(whole.last == pieces.last && whole.end == pieces.end);
-	/* An oversize frame tells more of itself when more of it is there, but never another id once FRAME_ID_BYTES are. */
+	/* An oversize frame tells more of itself when more of it is there, but never another id once FRAME_ID_BYTES
+	 * are. */
 	if (max > 64)
 		assert(whole.hash == pieces.hash);
 	return 0;

@@ -1,5 +1,5 @@
-/* Cutting a stream into frames (server/net/input.h): the first bytes say how the rest arrives and how often the reader has had enough; the
- * frames must be the same as those of the whole stream in one piece. */
+/* Cutting a stream into frames (server/net/input.h): the first bytes say how the rest arrives and how often the reader
+ * has had enough; the frames must be the same as those of the whole stream in one piece. */
 #include <stdlib.h>
 
 #include "server/net/input.h"

@@ -1,5 +1,6 @@
-/* fuzz: any bytes as what stands behind a frame's prefix. What is refused must be refused in words that can be sent; what is accepted must
- * be written and read again as the same message; and what the shape check lets through msgpack-c must be able to read. */
+/* fuzz: any bytes as what stands behind a frame's prefix. What is refused must be refused in words that can be sent;
+ * what is accepted must be written and read again as the same message; and what the shape check lets through msgpack-c
+ * must be able to read. */
 #include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>

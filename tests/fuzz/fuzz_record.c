@@ -1,5 +1,6 @@
-/* Records as they may stand in a damaged store. Each input is tried as it is, and once more with its checksum put right: past the checksum
- * nothing but sizes and versions protects the decoder. What decodes must encode to the same bytes. */
+/* Records as they may stand in a damaged store. Each input is tried as it is, and once more with its checksum put
+ * right: past the checksum nothing but sizes and versions protects the decoder. What decodes must encode to the same
+ * bytes. */
 #include <assert.h>
 #include <stdlib.h>
 

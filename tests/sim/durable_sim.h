@@ -1,10 +1,12 @@
-/* durable_sim: a durable store in virtual time, for scenarios: as slow, as broken and as forgetful as one wants, without a disk.
+/* durable_sim: a durable store in virtual time, for scenarios: as slow, as broken and as forgetful as one wants,
+ * without a disk.
  *
  *      durable_sim_disk     what outlives a restart: open, close, open again on the same disk
  *      durable_sim          one opening of it; the knobs may be turned at any time
  *
- * A read sees what is committed (or on its way) when it is *called* and tells it `read_delay_us` later: the widest window there is for a
- * change in between. A daemon that is killed is played by `lossy`: from then on acks come and nothing reaches the disk; then close, open. */
+ * A read sees what is committed (or on its way) when it is *called* and tells it `read_delay_us` later: the widest
+ * window there is for a change in between. A daemon that is killed is played by `lossy`: from then on acks come and
+ * nothing reaches the disk; then close, open. */
 #ifndef TESTS_SIM_DURABLE_SIM_H
 #define TESTS_SIM_DURABLE_SIM_H
 

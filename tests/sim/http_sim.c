@@ -1,4 +1,5 @@
-/* http_sim: each transfer walks through the steps of its rule; one deadline stands for the next step or for the timeout that comes before it. */
+/* http_sim: each transfer walks through the steps of its rule; one deadline stands for the next step or for the timeout
+ * that comes before it. */
 #include "tests/sim/http_sim.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
-/* http_sim: the HTTP of scenarios: the same header as the real one (server/upstream/http.h), linked in its place. A provider is a list of
- * rules; each says what the requests that match it get, and when, in the loop's time.
+/* http_sim: the HTTP of scenarios: the same header as the real one (server/upstream/http.h), linked in its place. A
+ * provider is a list of rules; each says what the requests that match it get, and when, in the loop's time.
  *
  *      struct http_sim_rule *r = http_sim_rule(h, "hello");   requests with "hello" in their URL or body
  *      http_sim_times(r, 1);                                   the first of them only; the next rule that matches takes the rest
@@ -7,8 +7,8 @@
  *      http_sim_piece(r, 5, "{}");                             a piece of the body, 5 ms after what came before
  *      http_sim_end(r, 0, HTTP_SIM_CLEAN);
  *
- * The timeouts of the request hold as with the real one. A request that no rule matches aborts the test: it was not foreseen.
- * Rules belong to the struct http and go with it. No memory: abort. */
+ * The timeouts of the request hold as with the real one. A request that no rule matches aborts the test: it was not
+ * foreseen. Rules belong to the struct http and go with it. No memory: abort. */
 #ifndef SIM_HTTP_SIM_H
 #define SIM_HTTP_SIM_H
 
@@ -23,8 +23,8 @@ enum http_sim_ending {
 
 struct http_sim_rule;
 
-/* match: a part of the URL or of the body; "" matches all. Rules are tried in the order in which they were made. A rule without an end hangs
- * after its last piece. */
+/* match: a part of the URL or of the body; "" matches all. Rules are tried in the order in which they were made. A rule
+ * without an end hangs after its last piece. */
 struct http_sim_rule *http_sim_rule(struct http *h, const char *match);
 void http_sim_times(struct http_sim_rule *r, unsigned times); /* answers so many requests; without this, all */
 void http_sim_status(struct http_sim_rule *r, uint64_t after_ms, unsigned status, const char *content_type);
@@ -33,8 +33,8 @@ void http_sim_piece(struct http_sim_rule *r, uint64_t after_ms, const char *text
 void http_sim_bytes(struct http_sim_rule *r, uint64_t after_ms, struct slice bytes);
 void http_sim_end(struct http_sim_rule *r, uint64_t after_ms, enum http_sim_ending ending);
 
-/* A streamed chat answer in its usual form: head, one event with `text` each (letters, digits, spaces and \n as JSON writes it), the finish
- * reason with usage (10 prompt tokens, 5 completion tokens) and [DONE]. */
+/* A streamed chat answer in its usual form: head, one event with `text` each (letters, digits, spaces and \n as JSON
+ * writes it), the finish reason with usage (10 prompt tokens, 5 completion tokens) and [DONE]. */
 void http_sim_chat_head(struct http_sim_rule *r, uint64_t after_ms);
 void http_sim_chat_text(struct http_sim_rule *r, uint64_t after_ms, const char *text);
 void http_sim_chat_end(struct http_sim_rule *r, uint64_t after_ms, const char *finish_reason);

@@ -1,9 +1,10 @@
-/* world: the engine with real store, upstream and policy on fake doors (loop, HTTP, durable store), and clients that ask it. What a scenario
- * needs to be short.
+/* world: the engine with real store, upstream and policy on fake doors (loop, HTTP, durable store), and clients that
+ * ask it. What a scenario needs to be short.
  *
  *      world_open(&w, disk) … struct client *c = world_ask(&w, "question", 0) … world_run_ms(&w, 100) … world_close(&w)
  *
- * world_close asserts that nothing is left: no flight, no transfer, no memory (the sanitizer's part), and that the loop is empty. */
+ * world_close asserts that nothing is left: no flight, no transfer, no memory (the sanitizer's part), and that the loop
+ * is empty. */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
 

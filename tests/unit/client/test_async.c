@@ -1,5 +1,5 @@
-/* async and its libuv adapter: many calls on one connection, cancels, deadlines, closing; over Unix socket and TCP. The server lives in the
- * same loop. */
+/* async and its libuv adapter: many calls on one connection, cancels, deadlines, closing; over Unix socket and TCP. The
+ * server lives in the same loop. */
 #include "tests/unit/client/client_test.h"
 
 #include <errno.h>

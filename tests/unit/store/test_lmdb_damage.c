@@ -1,4 +1,5 @@
-/* lmdb: a file that is damaged, or something else in its place, is found out at open, set aside, and costs the daemon nothing. */
+/* lmdb: a file that is damaged, or something else in its place, is found out at open, set aside, and costs the daemon
+ * nothing. */
 #include "tests/unit/store/helpers.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
-/* lmdb when LMDB, the disk, the pool or the memory fails: in virtual time, with functions of LMDB replaced by ones that fail on demand (this
- * program's symbols come before the shared library's). */
+/* lmdb when LMDB, the disk, the pool or the memory fails: in virtual time, with functions of LMDB replaced by ones that
+ * fail on demand (this program's symbols come before the shared library's). */
 #include "tests/unit/store/helpers.h"
 
 #include <dlfcn.h>

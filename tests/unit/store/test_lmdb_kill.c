@@ -1,5 +1,5 @@
-/* lmdb: a process that writes, removes and tells what was acknowledged is killed at a random moment, again and again on one directory; the next
- * one finds every acknowledged change. */
+/* lmdb: a process that writes, removes and tells what was acknowledged is killed at a random moment, again and again on
+ * one directory; the next one finds every acknowledged change. */
 #include "tests/unit/store/helpers.h"
 
 #include <signal.h>
