@@ -12,11 +12,28 @@ static uint64_t entry_age_us(const struct entry *entry, uint64_t wall_us)
 	return wall_us > entry->stored_us ? wall_us - entry->stored_us : 0;
 }
 
+/* A key as a tag of its own. */
+static struct tag key_tag(const uint8_t key[ENTRY_KEY_BYTES])
+{
+	struct tag tag;
+
+	memcpy(tag.id, key, ENTRY_TAG_BYTES);
+	return tag;
+}
+
+static bool entry_alive(struct engine *e, const struct entry *entry)
+{
+	struct tag key = key_tag(entry->node.key);
+
+	return freshness_alive(&e->freshness, entry->begun, entry->tags, entry->tags_count) &&
+	       (e->key_epochs == 0 || freshness_alive(&e->freshness, entry->begun, &key, 1));
+}
+
 enum entry_verdict engine_judge(struct engine *e, const struct entry *entry, uint64_t max_age_ms)
 {
 	uint64_t wall_us = loop_wall_us(e->loop);
 
-	if (!freshness_alive(&e->freshness, entry->begun, entry->tags, entry->tags_count)) {
+	if (!entry_alive(e, entry)) {
 		e->metrics.engine_invalidated_total++;
 		return ENTRY_INVALIDATED;
 	}
@@ -83,8 +100,7 @@ static bool engine_on_alive(void *owner, const struct entry *entry)
 {
 	struct engine *e = owner;
 
-	return loop_wall_us(e->loop) < entry->expires_us &&
-	       freshness_alive(&e->freshness, entry->begun, entry->tags, entry->tags_count);
+	return loop_wall_us(e->loop) < entry->expires_us && entry_alive(e, entry);
 }
 
 struct durable_events engine_store_events(struct engine *e)
@@ -256,11 +272,23 @@ out:
 
 /* ---- INVALIDATE */
 
+/* The row is on disk still, and a read would find it: until the restart that the client is warned of, an epoch of the
+ * key's own keeps it from being served. */
+static void invalidation_hold(struct engine *e, const struct invalidation *i)
+{
+	struct tag tag = key_tag(i->key);
+
+	freshness_invalidate(&e->freshness, &tag, i->stamp);
+	e->key_epochs++;
+}
+
 static void invalidation_durable(struct durable_ack *a)
 {
 	struct invalidation *i = (struct invalidation *)((char *)a - offsetof(struct invalidation, ack));
 	struct engine *e = i->engine;
 
+	if (a->status != DURABLE_OK && i->counted)
+		invalidation_hold(e, i);
 	if (a->status != DURABLE_OK)
 		fault_set(&i->fault, ERR_STORE_FAILED, "",
 			  "it is in force, but the durable store did not take it: after a restart the old answer may "
@@ -285,6 +313,8 @@ static int invalidate_request(struct engine *e, struct invalidation *i, const st
 		flight_doom(f);
 	}
 	i->counted = true;
+	i->stamp = freshness_stamp(&e->freshness, loop_wall_us(e->loop));
+	memcpy(i->key, plan.key, sizeof i->key);
 	store_remove(e->store, plan.key, &i->ack);
 	return 0;
 }

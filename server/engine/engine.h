@@ -105,6 +105,8 @@ struct invalidation {
 	/* The engine's. */
 	struct durable_ack ack;
 	struct engine *engine;
+	uint64_t stamp;
+	uint8_t key[ENTRY_KEY_BYTES]; /* of a request's */
 };
 /* -1: *fault, `done` will not come. */
 __attribute__((warn_unused_result)) int engine_invalidate(struct engine *e, struct invalidation *i,

@@ -15,6 +15,7 @@ struct engine {
 	struct digester *digester;
 	struct message_decoder decoder; /* for payloads; requests are decoded by who received them */
 	struct freshness freshness;
+	uint64_t key_epochs;	    /* requests whose rows the durable store could not delete: their keys have epochs */
 	struct random_state random; /* for the ids of replays */
 	struct map flights;	    /* by exact key */
 	TAILQ_HEAD(, flight) all_flights;

@@ -264,6 +264,24 @@ static void an_invalidation_that_is_not_durable_says_so(void **state)
 	world_run_ms(&w, 10000);
 }
 
+static void an_invalidated_request_stays_forgotten_while_the_store_does_not_take_it(void **state)
+{
+	struct client *c;
+
+	(void)state;
+	ask_and_wait("q", 0);
+	ask_and_wait("other", 0);
+	w.durable->commits_fail = true;
+	assert_int_equal(world_invalidate(&w, TARGET_REQUEST, "q").code, ERR_STORE_FAILED);
+	w.durable->commits_fail = false; /* the old row is on disk still, and can be read */
+	assert_int_equal(ask_and_wait("q", ASK_LOOKUP)->q.outcome.source, SOURCE_NONE);
+	assert_int_equal(ask_and_wait("other", ASK_LOOKUP)->q.outcome.source, SOURCE_EXACT);
+	c = ask_and_wait("q", 0);
+	assert_int_equal(c->q.outcome.source, SOURCE_LLM);
+	assert_true(c->q.outcome.stored);
+	assert_int_equal(ask_and_wait("q", 0)->q.outcome.source, SOURCE_EXACT); /* what came after it lives */
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -284,6 +302,7 @@ int main(void)
 		CASE(a_newcomer_after_an_invalidation_does_not_join_the_flight_from_before),
 		CASE(a_read_that_was_on_its_way_does_not_bring_back_what_was_invalidated),
 		CASE(an_invalidation_that_is_not_durable_says_so),
+		CASE(an_invalidated_request_stays_forgotten_while_the_store_does_not_take_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
