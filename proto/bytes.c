@@ -41,18 +41,21 @@ static const uint64_t utf8_next[256] = {
 };
 /* clang-format on */
 
-#define STEP_BYTES 32
+#define STEP_BYTES 64
 
-/* Four words and not an array of them: gcc 12 keeps an array in memory, which takes twice as long. */
+/* In vectors of the compiler's, which become SSE2 or what the machine has: a third of the instructions of words. */
+typedef uint64_t vector __attribute__((vector_size(16)));
+
 static bool step_is_ascii(const uint8_t *p)
 {
-	uint64_t a, b, c, d;
+	vector a, b, c, d;
 
-	memcpy(&a, p, 8);
-	memcpy(&b, p + 8, 8);
-	memcpy(&c, p + 16, 8);
-	memcpy(&d, p + 24, 8);
-	return (((a | b) | (c | d)) & UINT64_C(0x8080808080808080)) == 0;
+	memcpy(&a, p, 16);
+	memcpy(&b, p + 16, 16);
+	memcpy(&c, p + 32, 16);
+	memcpy(&d, p + 48, 16);
+	a = (a | b) | (c | d);
+	return ((a[0] | a[1]) & UINT64_C(0x8080808080808080)) == 0;
 }
 
 static uint64_t utf8_step(uint64_t state, const uint8_t *p)

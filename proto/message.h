@@ -129,6 +129,11 @@ __attribute__((warn_unused_result)) int message_decode(struct message_decoder *d
  * is as before. */
 __attribute__((warn_unused_result)) bool message_encode(struct buf *out, const struct message *m);
 
+/* The front of a frame up to its body, for those who write the body themselves and then call frame_end with *ret_start.
+ * False: over out's ceiling or no memory; out is as before. */
+__attribute__((warn_unused_result)) bool message_encode_begin(struct buf *out, uint64_t op, uint64_t id, uint64_t flags,
+							      size_t *ret_start);
+
 /* A body alone, for those who store bodies and splice them into frames later. encode: appends the pairs without the
  * map's header, and says how many; false: over out's ceiling or no memory, out is as before. decode: `body` is a whole
  * map; as message_decode otherwise. */

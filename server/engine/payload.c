@@ -296,20 +296,6 @@ static void payload_mint(uint8_t *payload, uint64_t mint)
 	}
 }
 
-static bool end_begin(struct buf *out, uint64_t id, size_t *ret_start)
-{
-	struct buf_packer p;
-
-	if (!frame_begin(out, ret_start))
-		return false;
-	buf_packer_init(&p, out);
-	msgpack_pack_array(&p.packer, 4);
-	msgpack_pack_uint64(&p.packer, OP_END);
-	msgpack_pack_uint64(&p.packer, id);
-	msgpack_pack_uint64(&p.packer, 0);
-	return !p.failed;
-}
-
 bool payload_encode_end(struct buf *out, uint64_t id, const struct end_body *more, struct slice payload, bool segments,
 			uint64_t mint)
 {
@@ -326,7 +312,7 @@ bool payload_encode_end(struct buf *out, uint64_t id, const struct end_body *mor
 		skip = others_at;
 		own--;
 	}
-	if (!buf_reserve(out, payload.n + 256) || !end_begin(out, id, &start))
+	if (!buf_reserve(out, payload.n + 256) || !message_encode_begin(out, OP_END, id, 0, &start))
 		goto fail;
 	map_at = out->n;
 	if (!buf_append(out, "\xDE\0\0", MAP_HEADER_BYTES) || !message_encode_pairs(out, &m, &count) ||

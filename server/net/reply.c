@@ -122,13 +122,9 @@ bool reply_chunk_begin(struct buf *out, uint64_t id, enum proto_segment kind, ui
 	struct buf_packer p;
 	size_t start, n;
 
-	if (!buf_reserve(out, REPLY_CHUNK_OVERHEAD) || !frame_begin(out, &start))
+	if (!message_encode_begin(out, OP_CHUNK, id, 0, &start))
 		return false;
 	buf_packer_init(&p, out);
-	msgpack_pack_array(&p.packer, 4);
-	msgpack_pack_uint64(&p.packer, OP_CHUNK);
-	msgpack_pack_uint64(&p.packer, id);
-	msgpack_pack_uint64(&p.packer, 0);
 	msgpack_pack_map(&p.packer, 3);
 	msgpack_pack_uint64(&p.packer, CHUNK_KEY_kind);
 	msgpack_pack_uint64(&p.packer, kind);
