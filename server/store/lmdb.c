@@ -60,8 +60,7 @@ void lmdb_degrade(struct lmdb *l, const char *what, int rc)
 	if (!l->degraded)
 		log_event(LOG_ERROR, "store.degraded",
 			  "op=%s error=%s path=%s remedy=\"nothing is stored on disk until it works again; look at "
-			  "space and "
-			  "health of the disk\"",
+			  "space and health of the disk\"",
 			  what, log_quote(lmdb_env_text(rc), -1), log_quote(l->path, -1));
 	l->degraded = true;
 	l->metrics.lmdb_degraded = 1;
@@ -116,8 +115,7 @@ static struct lmdb *lmdb_new(struct loop *loop, const struct lmdb_options *optio
 	l->lock_fd = -1;
 	l->limit_bytes = options->limit_bytes;
 	l->metrics.lmdb_limit_bytes = options->limit_bytes;
-	/* The promise is about the disk: half of the time is for the commit itself and for one that is still running.
-	 * */
+	/* The promise is about the disk: half of the time is for the commit itself and one that still runs. */
 	l->commit_interval_us = options->commit_interval_ms * 1000 / 2;
 	l->events = *events;
 	TAILQ_INIT(&l->waiting);
@@ -231,6 +229,8 @@ static bool lmdb_is_idle(const struct lmdb *l)
 
 static void on_start(struct loop_task *t) { lmdb_advance(container_of(t, struct lmdb, start)); }
 
+static void on_closed(struct loop_task *t) { close_done(&container_of(t, struct lmdb, start)->close_job); }
+
 void lmdb_later(struct lmdb *l) { loop_defer(l->loop, &l->start, on_start); }
 
 void lmdb_advance(struct lmdb *l)
@@ -244,7 +244,7 @@ void lmdb_advance(struct lmdb *l)
 	l->close_job = (struct pool_job){.work = close_work, .done = close_done};
 	if (loop_submit(l->loop, &l->close_job) != 0) {
 		close_work(&l->close_job);
-		close_done(&l->close_job);
+		loop_defer(l->loop, &l->start, on_closed); /* not here: whoever called may look at it still */
 	}
 }
 

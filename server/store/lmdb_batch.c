@@ -385,7 +385,7 @@ void lmdb_batch_start(struct lmdb *l)
 	struct lmdb_batch *b = &l->batch;
 	bool only_sweep;
 
-	if (b->busy || !l->due || (l->panicked && (lmdb_read_runs(l) || l->warm.busy)))
+	if (b->busy || !l->due || l->damaged || (l->panicked && (lmdb_read_runs(l) || l->warm.busy)))
 		return;
 	assert(TAILQ_EMPTY(&b->ops));
 	only_sweep = b->rc == 0 && b->swept.over;

@@ -357,6 +357,31 @@ static void damage_found_while_running_stops_writing_until_the_next_start_checks
 	assert_int_equal(read_now(1), DURABLE_OK);
 }
 
+static void a_batch_that_was_due_is_not_written_to_a_file_that_is_damaged(void **state)
+{
+	struct seen_ack acks[2];
+	struct seen_read r;
+
+	(void)state;
+	assert_write_ends(1, 10, 'a', DURABLE_OK);
+	faults.get_rc = MDB_CORRUPTED;
+	loop_sim_job_delay_us(f.loop, 10000);
+	start_read(1, &r);
+	run(1000);
+	loop_sim_job_delay_us(f.loop, 100000);
+	start_remove(6, &acks[0]); /* runs when the damage is found … */
+	run(1000);
+	start_remove(7, &acks[1]); /* … and this one waits behind it */
+	faults.gets = 1;
+	run(10000);
+	assert_true(r.done && acks[1].done);
+	assert_int_equal(acks[1].ack.status, DURABLE_FAILED);
+	loop_sim_job_delay_us(f.loop, 0);
+	run(30 * SECOND);
+	assert_int_equal(metrics()->lmdb_commits_total, 2); /* the write's, and the one that ran */
+	assert_int_equal(metrics()->lmdb_degraded, 1);
+}
+
 static void a_failing_read_fails_that_read_only(void **state)
 {
 	(void)state;
@@ -439,12 +464,16 @@ static void jobs_that_cannot_be_started_fail_what_they_were_for(void **state)
 	assert_int_equal(read_now(1), DURABLE_OK);
 }
 
-static void closing_without_a_pool_closes_all_the_same(void **state)
+static void closing_without_a_pool_ends_the_reads_that_wait_and_closes_all_the_same(void **state)
 {
+	struct seen_read r;
+
 	(void)state;
 	assert_write_ends(1, 10, 'a', DURABLE_OK);
-	loop_sim_refuse_jobs(f.loop, 1);
+	start_read(1, &r);
+	loop_sim_refuse_jobs(f.loop, 2); /* the read's and the closing's */
 	close_store();
+	assert_int_equal(r.read.status, DURABLE_FAILED);
 	open_store();
 	assert_int_equal(read_now(1), DURABLE_OK);
 }
@@ -549,11 +578,12 @@ int main(void)
 		CASE(writes_behind_a_failed_commit_are_dropped_too),
 		CASE(an_environment_that_lmdb_gives_up_is_opened_anew),
 		CASE(damage_found_while_running_stops_writing_until_the_next_start_checks),
+		CASE(a_batch_that_was_due_is_not_written_to_a_file_that_is_damaged),
 		CASE(a_failing_read_fails_that_read_only),
 		CASE(a_read_that_hangs_ends_at_its_deadline),
 		CASE(a_commit_that_hangs_ends_at_its_deadline_and_counts_when_it_is_over),
 		CASE(jobs_that_cannot_be_started_fail_what_they_were_for),
-		CASE(closing_without_a_pool_closes_all_the_same),
+		CASE(closing_without_a_pool_ends_the_reads_that_wait_and_closes_all_the_same),
 		CASE(a_batch_is_committed_after_half_the_interval_and_not_before),
 		CASE(a_full_batch_does_not_wait_for_the_interval),
 		CASE(expired_rows_go_when_nothing_else_happens),
