@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # All tests: installs what is missing, builds twice (gcc optimised, clang with AddressSanitizer and UndefinedBehaviorSanitizer), runs unit
-# tests, scenarios in virtual time, integration over the real daemon, and each fuzz target for a few seconds. Leaves nothing running.
+# tests, scenarios in virtual time, integration over the real daemon, lint, and each fuzz target for a few seconds. Leaves nothing running.
 #
 #   tests/run.sh                    everything
-#   tests/run.sh quick              gcc only, without fuzzing
+#   tests/run.sh quick              gcc only, without lint and fuzzing
 #   FUZZ_SECONDS=600 tests/run.sh   longer fuzzing
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -58,6 +58,10 @@ fuzz() { # fuzz TARGET: a few seconds from the committed corpus; what it finds i
 	return $rc
 }
 
+lint() {
+	git ls-files 'proto/*.c' 'server/*.c' 'client/*.c' 'bench/*.c' | xargs -P "$jobs" -n4 clang-tidy -p "$BUILD_ROOT/sanitized" --quiet
+}
+
 step packages tests/packages.sh test || finish
 step layers /usr/bin/python3 tests/layers.py
 step "format" bash -c 'git ls-files "*.c" "*.h" | xargs clang-format --dry-run -Werror'
@@ -70,6 +74,7 @@ fi
 export CC=clang
 if step "build sanitized" compile "$BUILD_ROOT/sanitized" -DPROMPTCACHE_SANITIZE=ON -DPROMPTCACHE_FUZZ=ON -DCMAKE_BUILD_TYPE=Debug; then
 	export ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+	step "lint" lint
 	step "tests sanitized" ctest --test-dir "$BUILD_ROOT/sanitized" --output-on-failure -j "$jobs" -LE unsanitized
 	for target in "$BUILD_ROOT"/sanitized/tests/fuzz_*; do
 		[ -x "$target" ] && [ -f "$target" ] && step "fuzz ${target##*/fuzz_}" fuzz "$target"
