@@ -115,7 +115,7 @@ static struct lmdb_op *op_new_urgent(struct lmdb *l, enum lmdb_op_kind kind, str
 		lmdb_tell_ack(l, ack, DURABLE_FAILED);
 		return NULL;
 	}
-	l->due = true;
+	l->due = l->urgent = true;
 	lmdb_later(l);
 	return op;
 }
@@ -147,6 +147,7 @@ void lmdb_batch_fail_waiting(struct lmdb *l)
 
 	TAILQ_CONCAT(&ops, &l->waiting, link);
 	l->waiting_count = l->waiting_bytes = 0;
+	l->urgent = false;
 	while ((op = TAILQ_FIRST(&ops)) != NULL) {
 		TAILQ_REMOVE(&ops, op, link);
 		op_end(l, op, DURABLE_FAILED);
@@ -376,8 +377,10 @@ static void batch_take(struct lmdb *l)
 	}
 	l->waiting_count -= count;
 	l->waiting_bytes -= bytes;
-	if (l->waiting_count == 0)
-		loop_disarm(l->loop, &l->commit);
+	if (l->waiting_count > 0)
+		return;
+	l->urgent = false;
+	loop_disarm(l->loop, &l->commit);
 }
 
 void lmdb_batch_start(struct lmdb *l)
@@ -388,7 +391,8 @@ void lmdb_batch_start(struct lmdb *l)
 	if (b->busy || !l->due || l->damaged || (l->panicked && (lmdb_read_runs(l) || l->warm.busy)))
 		return;
 	assert(TAILQ_EMPTY(&b->ops));
-	only_sweep = b->rc == 0 && b->swept.over;
+	/* Over the limit, writes wait until there is room. An invalidation does not, nor what was called before it. */
+	only_sweep = b->rc == 0 && b->swept.over && !l->urgent;
 	if (!only_sweep)
 		batch_take(l);
 	b->probe = l->degraded;

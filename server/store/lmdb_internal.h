@@ -143,6 +143,7 @@ struct lmdb {
 	size_t waiting_count, waiting_bytes;
 	struct map newest; /* key → the latest change that is not committed yet */
 	bool due;	   /* a job is to start as soon as none runs */
+	bool urgent;	   /* among those that wait is a remove or an epoch: a client waits for its end */
 	struct lmdb_batch batch;
 	struct deadline commit, sweep, probe;
 	struct loop_task start; /* at the end of the turn: jobs for what the turn brought */

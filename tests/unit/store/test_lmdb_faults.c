@@ -267,8 +267,14 @@ static void a_lower_limit_is_reached_by_sweeping(void **state)
 	assert_int_equal(metrics()->lmdb_entries, 4000);
 	assert_true(metrics()->lmdb_bytes > 40 << 20); /* more than the map of the lower limit */
 	reopen(1 << 20, 0);
-	assert_write_ends(4000, 3000, 'a', DURABLE_OK);
+	loop_sim_job_delay_us(f.loop, 10000);
+	assert_int_equal(start_write(4000, 3000, 'a', &acks[0]), DURABLE_OK);
+	run(70000);
+	start_remove(3999, &acks[1]); /* does not wait for the limit */
+	run(30000);
+	assert_true(acks[1].done && metrics()->lmdb_bytes > 10 << 20);
 	run(SECOND);
+	assert_true(acks[0].done);
 	assert_in_range(metrics()->lmdb_bytes, 1 << 19, 1 << 20);
 	assert_int_equal(metrics()->lmdb_degraded, 0);
 	assert_int_equal(read_now(4000), DURABLE_OK);
