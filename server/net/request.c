@@ -1,6 +1,7 @@
 #include "server/net/request.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "server/engine/payload.h"
@@ -117,6 +118,7 @@ static void request_free(struct request *r)
 	struct conn_shared *s = r->shared;
 	struct request_pool *p = &s->requests;
 
+	loop_disarm(s->loop, &r->window);
 	if (request_is_query(r))
 		query_release(&r->query);
 	answer_unref(r->whole);
@@ -328,6 +330,18 @@ static enum request_progress request_pump_ended(struct request *r)
 	return r->chunks_ok ? request_finish_chunks(r) : request_fail_size(r);
 }
 
+static void request_on_no_window(struct deadline *d)
+{
+	struct request *r = (struct request *)((char *)d - offsetof(struct request, window));
+	struct conn_shared *s = r->shared;
+	struct fault fault;
+
+	s->counters.net_window_timeouts_total++;
+	fault_set(&fault, ERR_TIMEOUT, "window", "the answer waited %" PRIu64 " ms for WINDOW",
+		  s->options->write_timeout_ms);
+	request_fail(r, &(struct reply_error){.fault = &fault});
+}
+
 void request_pump(struct request *r)
 {
 	struct query *q = &r->query;
@@ -336,10 +350,13 @@ void request_pump(struct request *r)
 	if (!request_is_query(r) || q->state == QUERY_WAITING)
 		return;
 	progress = q->state == QUERY_ENDED ? request_pump_ended(r) : request_send_pieces(r, q->answer, &q->reader);
-	if (progress != REQUEST_WAITS || r->queued)
-		return;
-	r->queued = true;
-	TAILQ_INSERT_TAIL(&r->conn->ready, r, ready_link);
+	if (progress == REQUEST_WAITS && !r->queued) {
+		r->queued = true;
+		TAILQ_INSERT_TAIL(&r->conn->ready, r, ready_link);
+	} else if (progress == REQUEST_STARVES && q->state == QUERY_ENDED && !r->window.armed) {
+		loop_arm(r->shared->loop, &r->window, r->shared->options->write_timeout_ms * 1000,
+			 request_on_no_window);
+	}
 }
 
 static void request_on_ready(struct query *q)
@@ -435,8 +452,9 @@ void request_invalidate(struct conn *c, const struct message *m)
 
 void request_credit(struct request *r, uint64_t bytes)
 {
-	if (r->credit == UINT64_MAX)
+	if (r->credit == UINT64_MAX || bytes == 0)
 		return;
+	loop_disarm(r->shared->loop, &r->window);
 	r->credit = bytes < UINT64_MAX - 1 - r->credit ? r->credit + bytes : UINT64_MAX - 1;
 	request_pump(r);
 }

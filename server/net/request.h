@@ -7,6 +7,9 @@
  * An answer travels whole in END unless the client asked for a stream and it is longer than REQUEST_WHOLE_BYTES_MAX,
  * or it is larger than the client's frames or its credit: then it travels in CHUNKs, and END carries the rest.
  *
+ * A finished answer that waits for WINDOW does so for net.write_timeout at most: credit that never comes is a client that
+ * does not read. (While the answer is being made, the client's own deadline runs.)
+ *
  * A request of a connection that closes is cancelled; an invalidation cannot be, and ends without a connection. */
 #ifndef NET_REQUEST_H
 #define NET_REQUEST_H
@@ -38,6 +41,7 @@ struct request {
 	bool chunked;	      /* HEAD was sent */
 	struct answer *whole; /* a complete answer that is sent in CHUNKs (a reference), read with whole_reader */
 	struct answer_reader whole_reader;
+	struct deadline window; /* the whole answer is here and waits for WINDOW: net.write_timeout */
 	union {
 		struct query query;
 		struct invalidation invalidation;

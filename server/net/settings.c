@@ -39,7 +39,7 @@ static const struct option net_table[] = {
 	{.name = "input_limit", .type = OPTION_BYTES, .offset = AT(input_limit_bytes), .fallback = "512MB", .min = 1 * MB, .max = 1 * TB,
 	 .text = "bytes of frames on their way on all connections; above it large ones are refused"},
 	{.name = "write_timeout", .type = OPTION_DURATION, .offset = AT(write_timeout_ms), .fallback = "60s", .min = 10, .max = DAY,
-	 .text = "a client that takes nothing of what waits for it is dropped after"},
+	 .text = "a client that takes nothing of what waits for it is dropped after; an answer that waits for WINDOW is, too"},
 	{.name = "idle_timeout", .type = OPTION_DURATION, .offset = AT(idle_timeout_ms), .fallback = "1h", .min = 10, .max = 365 * DAY,
 	 .text = "a connection without requests is closed after"},
 	{.name = "frame_timeout", .type = OPTION_DURATION, .offset = AT(frame_timeout_ms), .fallback = "30s", .min = 10, .max = DAY,

@@ -31,6 +31,7 @@ void net_options_add(struct options *o, struct net_options *options);
 	X(net_idle_timeouts_total, COUNTER, "connections closed: net.idle_timeout")                                             \
 	X(net_frame_timeouts_total, COUNTER, "connections closed: a frame began and did not end, net.frame_timeout")            \
 	X(net_write_timeouts_total, COUNTER, "connections closed: the client did not read, net.write_timeout")                  \
+	X(net_window_timeouts_total, COUNTER, "answers given up because WINDOW did not come, net.write_timeout")                 \
 	X(net_ping_timeouts_total, COUNTER, "connections closed: two PINGs unanswered")                                         \
 	X(net_pings_total, COUNTER, "PINGs sent while requests waited")                                                         \
 	X(net_unauthenticated_total, COUNTER, "connections refused: no HELLO first, or no right to be here")                    \
