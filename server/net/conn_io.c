@@ -230,13 +230,16 @@ static void conn_io_resume(struct conn *c)
 
 static void conn_io_set_stalled(struct conn *c, bool stalled, bool progress)
 {
+	struct liveness *l = &c->liveness;
+	bool was_stalled = l->stalled_us != 0;
+
 	c->writing_waits = stalled;
 	stream_want_write(c->stream, stalled);
 	if (!stalled)
-		c->liveness.stalled_us = 0;
-	else if (progress || c->liveness.stalled_us == 0)
-		c->liveness.stalled_us = loop_now_us(c->shared->loop);
-	if (stalled)
+		liveness_taken(l, loop_now_us(c->shared->loop));
+	else if (progress || !was_stalled)
+		l->stalled_us = loop_now_us(c->shared->loop);
+	if (stalled || was_stalled)
 		conn_watch(c);
 }
 
@@ -263,7 +266,7 @@ static bool conn_io_write(struct conn *c)
 		output_sent(&c->output, &s->spares, (size_t)n);
 		s->counters.net_sent_bytes_total += (uint64_t)n;
 	}
-	conn_io_set_stalled(c, n < 0 || (size_t)n<offered, n> 0);
+	conn_io_set_stalled(c, n != (ssize_t)offered, n > 0);
 	if (!c->writing_waits && output_bytes(&c->output) > 0)
 		conn_touch(c); /* more pieces than one write takes */
 	conn_io_resume(c);

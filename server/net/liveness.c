@@ -16,6 +16,15 @@ static void liveness_earlier(struct liveness_next *next, uint64_t since_us, uint
 
 static uint64_t liveness_later(uint64_t a_us, uint64_t b_us) { return a_us > b_us ? a_us : b_us; }
 
+void liveness_taken(struct liveness *l, uint64_t now_us)
+{
+	if (l->stalled_us == 0)
+		return;
+	l->stalled_us = 0;
+	l->pinged_us = now_us;
+	l->pings = 0;
+}
+
 uint64_t liveness_due_us(const struct liveness *l, const struct liveness_limits *limits, enum liveness_event *ret_event)
 {
 	struct liveness_next next = {UINT64_MAX, LIVENESS_IDLE};
@@ -25,7 +34,7 @@ uint64_t liveness_due_us(const struct liveness *l, const struct liveness_limits 
 	liveness_earlier(&next, l->frame_us, limits->frame_us, LIVENESS_FRAME_TIMEOUT);
 	liveness_earlier(&next, l->stalled_us, limits->write_us, LIVENESS_WRITE_TIMEOUT);
 	liveness_earlier(&next, l->lingering_us, limits->linger_us, LIVENESS_LINGER_TIMEOUT);
-	if (l->waiting_us != 0)
+	if (l->stalled_us == 0 && l->waiting_us != 0)
 		liveness_earlier(&next, liveness_later(l->waiting_us, l->pinged_us), limits->ping_us,
 				 l->pings < LIVENESS_PINGS_MAX ? LIVENESS_PING : LIVENESS_PING_TIMEOUT);
 	else if (l->stalled_us == 0 && l->frame_us == 0 && !l->ending)

@@ -7,6 +7,9 @@
  *      requests wait                               → PING every PING_INTERVAL_MS; two unanswered → close
  *      nothing waits                               → close          net.idle_timeout
  *
+ * While output waits no PING is sent: it would stand behind that output, and a client that takes it slowly shows by that
+ * that it lives.
+ *
  * Pure: times in microseconds, 0 stands for "not". The connection keeps one deadline and asks again when it fires:
  * noting a time costs nothing, so the hot path arms no timer. */
 #ifndef NET_LIVENESS_H
@@ -43,6 +46,9 @@ enum liveness_event {
 	LIVENESS_IDLE,
 	LIVENESS_LINGER_TIMEOUT,
 };
+
+/* The peer has taken what waited for it: as good as an answer to PING. */
+void liveness_taken(struct liveness *l, uint64_t now_us);
 
 /* The next thing to happen and when. */
 uint64_t liveness_due_us(const struct liveness *l, const struct liveness_limits *limits,

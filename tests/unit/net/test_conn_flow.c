@@ -7,71 +7,6 @@ static void open_with(const char *a, const char *b) { fixture_open((const char *
 
 static size_t received(const struct client *c) { return transport_sim_received(c->sim).n; }
 
-/* ---- credit */
-
-static void an_answer_beyond_the_window_waits_for_credit(void **state)
-{
-	struct message m = question(OP_QUERY, 2, "large"), window = {.op = OP_WINDOW, .id = 2};
-	size_t total = 0;
-	struct client c;
-
-	(void)state;
-	open_with("net.high_water=1MB", NULL);
-	client_open(&c);
-	client_put(&c, "large", 10000);
-	MESSAGE_SET(&m.request, REQUEST, window, 1000);
-	client_send(&c, &m);
-	run();
-	client_expect(&c, OP_HEAD, 2);
-	total += client_expect(&c, OP_CHUNK, 2)->chunk.data.n;
-	client_expect_nothing(&c);
-	assert_int_equal(total, 1000);
-	MESSAGE_SET(&window.window, WINDOW, credit, 4500);
-	client_send(&c, &window);
-	client_send(&c, &window);
-	run();
-	while (client_next(&c) && c.m.op == OP_CHUNK)
-		total += c.m.chunk.data.n;
-	assert_int_equal(c.m.op, OP_END);
-	assert_int_equal(total, 10000);
-	client_close(&c);
-}
-
-static void an_answer_within_the_window_comes_whole(void **state)
-{
-	struct message m = question(OP_QUERY, 2, "small");
-	struct client c;
-
-	(void)state;
-	open_with(NULL, NULL);
-	client_open(&c);
-	client_put(&c, "small", 1000);
-	MESSAGE_SET(&m.request, REQUEST, window, 1000);
-	client_send(&c, &m);
-	run();
-	client_expect(&c, OP_END, 2);
-	assert_int_equal(segments_bytes(&c.m.end), 1000);
-	client_close(&c);
-}
-
-static void a_request_that_waits_for_credit_can_be_cancelled(void **state)
-{
-	struct message m = question(OP_QUERY, 2, "large");
-	struct client c;
-
-	(void)state;
-	open_with(NULL, NULL);
-	client_open(&c);
-	client_put(&c, "large", 10000);
-	MESSAGE_SET(&m.request, REQUEST, window, 0);
-	client_send(&c, &m);
-	client_send(&c, &(struct message){.op = OP_CANCEL, .id = 2});
-	run();
-	client_expect_error(&c, 2, ERR_CANCELLED);
-	client_expect_nothing(&c);
-	client_close(&c);
-}
-
 /* ---- output */
 
 static void a_client_that_does_not_read_is_not_read_either(void **state)
@@ -169,6 +104,36 @@ static void a_client_that_reads_slowly_is_not_dropped(void **state)
 	}
 	run();
 	client_expect(&c, OP_END, 2);
+	client_close(&c);
+}
+
+static void a_client_that_reads_slowly_while_it_waits_is_not_dropped_for_its_pings(void **state)
+{
+	struct client c;
+
+	(void)state;
+	open_with(NULL, NULL);
+	http_sim_status(http_sim_rule(f.http, ""), 3600000, 200, "text/event-stream");
+	client_open(&c);
+	client_put(&c, "x", 10000);
+	client_ask(&c, 2, "never");
+	run();
+	transport_sim_take_only(c.sim, 0);
+	client_ask(&c, 3, "x");
+	for (int i = 0; i < 6; i++) {
+		run_us(9 * SECOND_US);
+		transport_sim_take_only(c.sim, 2000);
+	}
+	run();
+	client_expect(&c, OP_END, 3);
+	client_expect_nothing(&c);
+	transport_sim_take_only(c.sim, SIZE_MAX);
+	run_us(16 * SECOND_US);
+	client_expect(&c, OP_PING, 0); /* asked again, from the beginning */
+	run_us(16 * SECOND_US);
+	client_expect(&c, OP_PING, 0);
+	run_us(16 * SECOND_US);
+	assert_true(transport_sim_closed(c.sim));
 	client_close(&c);
 }
 
@@ -539,13 +504,11 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_teardown(name, fixture_close)
 	const struct CMUnitTest tests[] = {
-		CASE(an_answer_beyond_the_window_waits_for_credit),
-		CASE(an_answer_within_the_window_comes_whole),
-		CASE(a_request_that_waits_for_credit_can_be_cancelled),
 		CASE(a_client_that_does_not_read_is_not_read_either),
 		CASE(large_answers_take_turns_and_keep_below_high_water),
 		CASE(a_client_that_never_reads_is_dropped_and_only_it),
 		CASE(a_client_that_reads_slowly_is_not_dropped),
+		CASE(a_client_that_reads_slowly_while_it_waits_is_not_dropped_for_its_pings),
 		CASE(the_output_of_all_together_is_limited),
 		CASE(a_thousand_waiters_share_the_bytes_of_one_stream),
 		CASE(many_small_frames_leave_turns_to_others),

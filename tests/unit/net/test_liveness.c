@@ -38,7 +38,7 @@ static void the_earliest_counts(void **state)
 	(void)state;
 	expect(L(.frame_us = 1001), 1005, LIVENESS_HELLO_TIMEOUT);
 	expect(L(.greeted = true, .waiting_us = 2000, .frame_us = 1980), 2010, LIVENESS_FRAME_TIMEOUT);
-	expect(L(.greeted = true, .waiting_us = 2000, .stalled_us = 1950), 2010, LIVENESS_WRITE_TIMEOUT);
+	expect(L(.greeted = true, .frame_us = 2000, .stalled_us = 1950), 2010, LIVENESS_WRITE_TIMEOUT);
 }
 
 static void pings_come_at_intervals_until_two_are_unanswered(void **state)
@@ -47,6 +47,18 @@ static void pings_come_at_intervals_until_two_are_unanswered(void **state)
 	expect(L(.greeted = true, .waiting_us = 2000, .pinged_us = 2015, .pings = 1), 2030, LIVENESS_PING);
 	expect(L(.greeted = true, .waiting_us = 2000, .pinged_us = 2030, .pings = 2), 2045, LIVENESS_PING_TIMEOUT);
 	expect(L(.greeted = true, .waiting_us = 2000, .pinged_us = 2030, .pings = 0), 2045, LIVENESS_PING);
+}
+
+static void while_output_waits_no_ping_is_due(void **state)
+{
+	struct liveness l = L(.greeted = true, .waiting_us = 2000, .pinged_us = 2030, .pings = 2, .stalled_us = 2040);
+
+	(void)state;
+	expect(l, 2100, LIVENESS_WRITE_TIMEOUT);
+	liveness_taken(&l, 2090);
+	expect(l, 2105, LIVENESS_PING); /* it has shown that it lives */
+	liveness_taken(&l, 2100);	/* nothing had waited */
+	expect(l, 2105, LIVENESS_PING);
 }
 
 static void who_waits_is_not_idle(void **state)
@@ -65,6 +77,7 @@ int main(void)
 		cmocka_unit_test(one_wait_at_a_time),
 		cmocka_unit_test(the_earliest_counts),
 		cmocka_unit_test(pings_come_at_intervals_until_two_are_unanswered),
+		cmocka_unit_test(while_output_waits_no_ping_is_due),
 		cmocka_unit_test(who_waits_is_not_idle),
 	};
 
