@@ -53,6 +53,7 @@ void store_free(struct store *s)
 	void *owner = s->closed_owner;
 
 	assert(s->outgoing.count == 0);
+	loop_undefer(s->loop, &s->tell); /* who is told may have closed it just then */
 	map_free(&s->outgoing);
 	memory_free(s->memory);
 	free(s);

@@ -340,6 +340,28 @@ static void without_a_durable_store_closing_ends_what_is_on_its_way(void **state
 	open_store(false);
 }
 
+static bool closed_in_ack;
+
+static void close_in_ack(struct durable_ack *a)
+{
+	(void)a;
+	store_close(f.store, set_true, &closed_in_ack);
+}
+
+static void it_may_be_closed_by_what_it_tells(void **state)
+{
+	struct durable_ack ack = {.done = close_in_ack};
+	const struct tag tag = {{1}};
+
+	(void)state;
+	close_store();
+	open_store(false);
+	store_epoch(f.store, &tag, 9, &ack);
+	run(0);
+	assert_true(closed_in_ack);
+	open_store(false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +386,7 @@ int main(void)
 		CASE(a_kill_loses_only_what_was_not_committed),
 		CASE(without_a_durable_store_everything_ends_in_a_later_turn),
 		CASE(without_a_durable_store_closing_ends_what_is_on_its_way),
+		CASE(it_may_be_closed_by_what_it_tells),
 	};
 	return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }
