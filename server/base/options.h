@@ -45,9 +45,9 @@ struct option_strings {
 struct option {
 	const char *name; /* last part of the key: "limit" of memory.limit */
 	enum option_type type;
-	size_t offset;		    /* of the field within the group's struct */
-	const char *fallback;	    /* default, in the same form as in a file; NULL: none */
-	uint64_t min, max;	    /* UINT, BYTES, DURATION (ms), F64; both 0: any; max 0: no upper bound */
+	size_t offset;	      /* of the field within the group's struct */
+	const char *fallback; /* default, in the same form as in a file; NULL: none */
+	uint64_t min, max; /* UINT, BYTES, DURATION (ms), F64; STRING: its bytes; both 0: any; max 0: no upper bound */
 	const char *const *choices; /* CHOICE: names, NULL at the end */
 	bool required;		    /* in items of a list: must be given */
 	const char *text;	    /* one line of help, with the unit where it is not the type's */

@@ -90,6 +90,8 @@ bool option_words_range(const struct option *opt, char ret[OPTION_WORDS_BYTES])
 		snprintf(ret, OPTION_WORDS_BYTES, "at least %s", low);
 	else
 		snprintf(ret, OPTION_WORDS_BYTES, "%s to %s", low, high);
+	if (opt->type == OPTION_STRING)
+		strncat(ret, " bytes", OPTION_WORDS_BYTES - strlen(ret) - 1);
 	return true;
 }
 
@@ -231,6 +233,16 @@ static enum parsed bool_parse(const char *text, bool *ret)
 	return PARSED_NOT;
 }
 
+static enum parsed string_parse(const struct option *opt, const char *text, const char **ret)
+{
+	size_t n = strlen(text);
+
+	if (n < opt->min || (opt->max != 0 && n > opt->max))
+		return PARSED_HUGE;
+	*ret = text;
+	return PARSED;
+}
+
 static enum parsed choice_parse(const struct option *opt, const char *text, int *ret)
 {
 	for (int i = 0; opt->choices[i] != NULL; i++) {
@@ -283,7 +295,8 @@ static int fail_value(const struct option *opt, const char *text, enum parsed wh
 	const char *more = strlen(text) > 40 ? "..." : "";
 
 	if (what == PARSED_HUGE && option_words_range(opt, words)) {
-		snprintf(reason, OPTION_REASON_BYTES, "%.40s%s is out of range; allowed: %s", text, more, words);
+		snprintf(reason, OPTION_REASON_BYTES, "%.40s%s is out of range; allowed: %s",
+			 *text != '\0' ? text : "\"\"", more, words);
 	} else if (what == PARSED_HUGE) {
 		snprintf(reason, OPTION_REASON_BYTES, "%.40s%s is too large", text, more);
 	} else {
@@ -314,8 +327,8 @@ int option_value_parse(const struct option *opt, char *text, struct option_value
 		rc = choice_parse(opt, text, &ret->choice);
 		break;
 	case OPTION_STRING:
-		ret->string = text;
-		return 0;
+		rc = string_parse(opt, text, &ret->string);
+		break;
 	case OPTION_STRINGS:
 		return strings_parse(text, &ret->strings, reason);
 	}

@@ -80,7 +80,7 @@ static const struct option flight_options[] = {
 	{"free", OPTION_UINT, offsetof(struct flight, free), "7", 0, 0, NULL, false, "any whole number"},
 };
 static const struct option upstream_options[] = {
-	{"name", OPTION_STRING, offsetof(struct upstream, name), NULL, 0, 0, NULL, true, "what it is called"},
+	{"name", OPTION_STRING, offsetof(struct upstream, name), NULL, 1, 8, NULL, true, "what it is called"},
 	{"base_url", OPTION_STRING, offsetof(struct upstream, url), NULL, 0, 0, NULL, true, "where it is"},
 	{"models", OPTION_STRINGS, offsetof(struct upstream, models), NULL, 0, 0, NULL, false, "what it serves"},
 	{"concurrency", OPTION_UINT, offsetof(struct upstream, concurrency), "16", 1, 4096, NULL, false, "calls at once"},

@@ -166,6 +166,9 @@ static void a_number_out_of_range_names_the_range(void **state)
 	set_fails("engine.flight.age=2h", "--set: engine.flight.age: 2h is out of range; allowed: 1s to 1h");
 	set_fails("engine.flight.ratio=1.01", "--set: engine.flight.ratio: 1.01 is out of range; allowed: 0 to 1");
 	set_fails("engine.flight.ratio=-0.1", "--set: engine.flight.ratio: -0.1 is out of range; allowed: 0 to 1");
+	set_fails("upstreams[0].name=", "--set: upstreams[0].name: \"\" is out of range; allowed: 1 to 8 bytes");
+	set_fails("upstreams[0].name=123456789",
+		  "--set: upstreams[0].name: 123456789 is out of range; allowed: 1 to 8 bytes");
 	set_fails("engine.flight.any=1e999", "--set: engine.flight.any: 1e999 is too large");
 	set_fails("engine.flight.free=18446744073709551616",
 		  "--set: engine.flight.free: 18446744073709551616 is too large");
