@@ -165,6 +165,21 @@ void engine_free(struct engine *e)
 	free(e);
 }
 
+/* ---- flights */
+
+int engine_admit_flight(const struct engine *e, size_t bytes, struct fault *fault)
+{
+	const struct engine_options *o = e->options;
+
+	if (e->flights_count >= o->flights_max)
+		return fault_set(fault, ERR_OVERLOADED, "",
+				 "%zu different questions are in work already (flight.limit)", e->flights_count);
+	if (e->flights_count > 0 && e->flights_bytes + bytes > o->flights_bytes_max)
+		return fault_set(fault, ERR_OVERLOADED, "", "the questions in work have %llu bytes (flight.memory)",
+				 (unsigned long long)e->flights_bytes);
+	return 0;
+}
+
 /* ---- leaving */
 
 static void engine_tell_drained(struct loop_task *t)

@@ -26,6 +26,7 @@
 	X(engine_cancelled_total, COUNTER, "cancelled by their clients, or their clients left")                                 \
 	X(engine_overloaded_total, COUNTER, "refused at a limit of the engine")                                                 \
 	X(engine_flights_total, COUNTER, "flights started")                                                                     \
+	X(engine_flights_bytes, GAUGE, "bytes of the requests that flights keep, bounded by flight.memory")                     \
 	X(engine_flights, GAUGE, "flights now")                                                                                 \
 	X(engine_waiters, GAUGE, "queries waiting in flights now")                                                              \
 	X(engine_flights_abandoned_total, COUNTER, "flights whose last client left")                                            \
@@ -60,13 +61,14 @@ struct engine_price {
 
 struct engine_options {
 	const char *default_model;
-	uint64_t ttl_ms;       /* cache.ttl */
-	uint64_t flights_max;  /* flight.limit */
-	uint64_t waiters_max;  /* flight.waiters: per flight */
-	uint64_t joinable_ms;  /* flight.joinable: older ones take no joiners */
-	uint64_t timeout_ms;   /* flight.timeout: longest life of a flight */
-	uint64_t patience_ms;  /* query.timeout: what a client without timeout_ms waits */
-	bool finish_abandoned; /* flight.finish_abandoned */
+	uint64_t ttl_ms;	    /* cache.ttl */
+	uint64_t flights_max;	    /* flight.limit */
+	uint64_t flights_bytes_max; /* flight.memory */
+	uint64_t waiters_max;	    /* flight.waiters: per flight */
+	uint64_t joinable_ms;	    /* flight.joinable: older ones take no joiners */
+	uint64_t timeout_ms;	    /* flight.timeout: longest life of a flight */
+	uint64_t patience_ms;	    /* query.timeout: what a client without timeout_ms waits */
+	bool finish_abandoned;	    /* flight.finish_abandoned */
 	struct engine_price prices[ENGINE_PRICES_MAX];
 	size_t prices_count;
 };

@@ -20,6 +20,7 @@ struct engine {
 	struct map flights;	    /* by exact key */
 	TAILQ_HEAD(, flight) all_flights;
 	size_t flights_count, waiters_count, invalidations_count;
+	uint64_t flights_bytes, answers_bytes; /* of the flights' requests, of their answers */
 	struct engine_metrics metrics;
 	bool draining;
 	void (*drained)(void *owner);
@@ -50,6 +51,9 @@ struct entry *engine_entry(struct engine *e, const uint8_t key[ENTRY_KEY_BYTES],
 void query_end(struct query *q, const struct query_outcome *outcome, struct entry *entry);
 /* There are new pieces for it. */
 void query_progress(struct query *q);
+
+/* May a new flight keep a request of so many bytes? -1: *fault (OVERLOADED). */
+int engine_admit_flight(const struct engine *e, size_t bytes, struct fault *fault);
 
 /* Flights that end tell the engine, for drain. */
 void engine_flight_gone(struct engine *e);

@@ -9,12 +9,9 @@ static void engine_refresh(void *owner, void *values)
 {
 	struct engine *e = owner;
 	struct engine_metrics *m = values;
-	uint64_t bytes = 0;
-	struct flight *f;
 
-	TAILQ_FOREACH (f, &e->all_flights, link)
-		bytes += f->answer != NULL ? f->answer->memory_bytes : 0;
-	m->engine_answers_bytes = bytes;
+	m->engine_answers_bytes = e->answers_bytes;
+	m->engine_flights_bytes = e->flights_bytes;
 	m->engine_flights = e->flights_count;
 	m->engine_waiters = e->waiters_count;
 }

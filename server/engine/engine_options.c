@@ -10,6 +10,7 @@
 /* clang-format off */
 static const struct option model_options[] = {
 	{.name = "default_model", .type = OPTION_STRING, .offset = FIELD(default_model), .fallback = "gpt-4o-mini",
+	 .min = 1, .max = 256 /* MODEL_BYTES_MAX, which a flight has room for */,
 	 .text = "model of a request that names none"},
 };
 static const struct option cache_options[] = {
@@ -19,6 +20,8 @@ static const struct option cache_options[] = {
 static const struct option flight_options[] = {
 	{.name = "limit", .type = OPTION_UINT, .offset = FIELD(flights_max), .fallback = "100000", .min = 1, .max = 10000000,
 	 .text = "different questions in work at once; more are refused with OVERLOADED"},
+	{.name = "memory", .type = OPTION_BYTES, .offset = FIELD(flights_bytes_max), .fallback = "1GB", .min = 1024 * 1024, .max = UINT64_C(1) << 40,
+	 .text = "bytes of the questions in work, prompts and all; more are refused with OVERLOADED"},
 	{.name = "waiters", .type = OPTION_UINT, .offset = FIELD(waiters_max), .fallback = "100000", .min = 1, .max = 10000000,
 	 .text = "clients that may wait for one answer; more are refused with OVERLOADED"},
 	{.name = "joinable", .type = OPTION_DURATION, .offset = FIELD(joinable_ms), .fallback = "60s", .min = 1, .max = HOUR_MS,

@@ -77,12 +77,13 @@ static bool flight_gives(const struct flight *f, const struct plan *plan)
 
 struct flight *flight_find(struct engine *e, const struct plan *plan, const struct query *q)
 {
-	for (struct flight *f = (struct flight *)map_find(&e->flights, plan->key); f != NULL; f = f->beside) {
-		if (q->arrived_us - f->started_us > e->options->joinable_ms * 1000)
-			continue;
+	struct flight *f, *beside;
+
+	for (f = (struct flight *)map_find(&e->flights, plan->key); f != NULL; f = beside) {
+		beside = f->beside;
 		if (!freshness_alive(&e->freshness, f->begun, f->tags, POLICY_TAGS))
-			continue;
-		if (flight_gives(f, plan))
+			flight_unlist(f); /* for good: a chain of them would be walked by every newcomer */
+		else if (q->arrived_us - f->started_us <= e->options->joinable_ms * 1000 && flight_gives(f, plan))
 			return f;
 	}
 	return NULL;
@@ -94,11 +95,8 @@ struct flight *flight_new(struct engine *e, const struct plan *plan, struct slic
 {
 	struct flight *f;
 
-	if (e->flights_count >= e->options->flights_max) {
-		fault_set(fault, ERR_OVERLOADED, "", "%zu different questions are in work already (flight.limit)",
-			  e->flights_count);
+	if (engine_admit_flight(e, frame.n, fault) < 0)
 		return NULL;
-	}
 	f = calloc(1, sizeof *f);
 	if (f == NULL)
 		goto no_memory;
@@ -117,6 +115,7 @@ struct flight *flight_new(struct engine *e, const struct plan *plan, struct slic
 	f->upstream = plan->upstream;
 	TAILQ_INSERT_TAIL(&e->all_flights, f, link);
 	e->flights_count++;
+	e->flights_bytes += f->frame.n;
 	e->metrics.engine_flights_total++;
 	flight_list(f);
 	return f;
@@ -129,6 +128,14 @@ no_memory:
 	return NULL;
 }
 
+static void flight_drop_answer(struct flight *f)
+{
+	if (f->answer != NULL)
+		f->engine->answers_bytes -= f->answer->memory_bytes;
+	answer_unref(f->answer);
+	f->answer = NULL;
+}
+
 static void flight_free(struct loop_task *t)
 {
 	struct flight *f = (struct flight *)((char *)t - offsetof(struct flight, free_task));
@@ -137,7 +144,8 @@ static void flight_free(struct loop_task *t)
 	assert(!f->listed && !f->reading && !f->calling && f->waiters_count == 0);
 	TAILQ_REMOVE(&e->all_flights, f, link);
 	e->flights_count--;
-	answer_unref(f->answer);
+	e->flights_bytes -= f->frame.n;
+	flight_drop_answer(f);
 	entry_unref(f->entry);
 	buf_free(&f->frame);
 	free(f);
@@ -336,10 +344,13 @@ static void flight_read(struct flight *f)
 static bool flight_piece(struct upstream_call *c, enum proto_segment kind, unsigned index, struct slice data)
 {
 	struct flight *f = (struct flight *)((char *)c - offsetof(struct flight, call));
+	uint64_t before = f->answer->memory_bytes;
+	bool appended = answer_append(f->answer, kind, index, data);
 	struct query *q;
 
 	assert(f->state == FLIGHT_LLM);
-	if (!answer_append(f->answer, kind, index, data))
+	f->engine->answers_bytes += f->answer->memory_bytes - before;
+	if (!appended)
 		return false;
 	TAILQ_FOREACH (q, &f->waiters, link) {
 		if (q->stream) {
@@ -379,8 +390,7 @@ static void readers_reset(struct flight *f)
 		q->reader = (struct answer_reader){0};
 		q->state = QUERY_WAITING;
 	}
-	answer_unref(f->answer);
-	f->answer = NULL;
+	flight_drop_answer(f);
 }
 
 static void flight_broke(struct flight *f, const struct upstream_result *r)
@@ -433,6 +443,7 @@ static void flight_call(struct flight *f)
 		flight_fail(f, &fault, 1000, 0);
 		return;
 	}
+	e->answers_bytes += f->answer->memory_bytes;
 	f->call = (struct upstream_call){.piece = flight_piece, .end = flight_call_end};
 	if (upstream_start(f->upstream, &f->call, &request, &fault, &retry_after_ms) < 0) {
 		flight_fail(f, &fault, retry_after_ms, 0);

@@ -236,6 +236,38 @@ static void over_flight_limit_the_next_question_is_refused_at_once(void **state)
 	world_run_ms(&w, 1000);
 }
 
+static void over_flight_memory_the_next_question_is_refused_at_once(void **state)
+{
+	static const char *const settings[] = {"flight.memory=1MB", NULL};
+	enum {
+		LONG = 600 * 1024
+	};
+	char *question = malloc(LONG + 1);
+	struct client *second;
+
+	(void)state;
+	assert_non_null(question);
+	memset(question, 'q', LONG);
+	question[LONG] = '\0';
+	world_close(&w);
+	world_open(&w, NULL, settings);
+	good_provider();
+	world_ask(&w, question, 0);
+	assert_true(world_metric(&w, "engine_flights_bytes") > LONG);
+	world_ask(&w, question, 0); /* joins, and costs nothing */
+	question[0] = 'p';
+	second = world_ask(&w, question, 0);
+	assert_int_equal(second->refused, -1);
+	assert_int_equal(second->q.outcome.fault.code, ERR_OVERLOADED);
+	assert_int_equal(world_ask(&w, "short", 0)->refused, 0);
+	world_run_ms(&w, 1000);
+	assert_int_equal(world_metric(&w, "engine_flights_bytes"), 0);
+	assert_int_equal(world_metric(&w, "engine_answers_bytes"), 0);
+	assert_int_equal(world_ask(&w, question, 0)->refused, 0);
+	world_run_ms(&w, 1000);
+	free(question);
+}
+
 static void over_flight_waiters_the_next_client_is_refused_at_once(void **state)
 {
 	static const char *const settings[] = {"flight.waiters=2", NULL};
@@ -389,6 +421,7 @@ int main(void)
 		CASE(a_refused_request_is_not_tried_again),
 		CASE(a_provider_that_hangs_costs_the_clients_patience_and_no_more),
 		CASE(over_flight_limit_the_next_question_is_refused_at_once),
+		CASE(over_flight_memory_the_next_question_is_refused_at_once),
 		CASE(over_flight_waiters_the_next_client_is_refused_at_once),
 		CASE(over_the_providers_queue_the_call_is_refused_at_once),
 		CASE(an_old_flight_takes_no_more_joiners),
