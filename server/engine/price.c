@@ -1,6 +1,7 @@
 #include "server/engine/price.h"
 
 #define NUSD_PER_USD_AND_MILLION_TOKENS 1000.0 /* 1e9 / 1e6 */
+#define NUSD_MAX			1e15   /* a million dollars; clients and providers name any number of tokens */
 
 /* What OpenAI's price page listed for these models (USD per million tokens) when they were entered; configured prices
  * come first. */
@@ -30,6 +31,7 @@ uint64_t price_of(const struct engine_options *options, struct slice model, uint
 		  uint64_t completion_tokens)
 {
 	const struct engine_price *p;
+	double nusd;
 
 	if (model.n == 0)
 		return 0;
@@ -38,7 +40,7 @@ uint64_t price_of(const struct engine_options *options, struct slice model, uint
 		p = price_find(known, sizeof known / sizeof known[0], model);
 	if (p == NULL)
 		return 0;
-	return (uint64_t)(NUSD_PER_USD_AND_MILLION_TOKENS *
-				  (p->prompt * (double)prompt_tokens + p->completion * (double)completion_tokens) +
-			  0.5);
+	nusd = NUSD_PER_USD_AND_MILLION_TOKENS *
+	       (p->prompt * (double)prompt_tokens + p->completion * (double)completion_tokens);
+	return nusd < NUSD_MAX ? (uint64_t)(nusd + 0.5) : (uint64_t)NUSD_MAX;
 }

@@ -5,7 +5,7 @@
 
 #include "server/engine/engine.h"
 
-/* 0 for a model without a price. */
+/* 0 for a model without a price; at most a million dollars. */
 uint64_t price_of(const struct engine_options *options, struct slice model, uint64_t prompt_tokens,
 		  uint64_t completion_tokens);
 

@@ -37,12 +37,22 @@ static void an_unknown_model_costs_nothing(void **state)
 	assert_int_equal(price_of(&o, slice_str(""), 1000, 1000), 0);
 }
 
+/* A PUT may say that it took any number of tokens. */
+static void a_price_beyond_all_numbers_is_cut(void **state)
+{
+	struct engine_options o = {0};
+
+	(void)state;
+	assert_int_equal(price_of(&o, slice_str("gpt-4o"), UINT64_MAX, UINT64_MAX), 1000000000000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_configured_price_counts_before_a_known_one),
 		cmocka_unit_test(known_models_have_the_listed_price),
 		cmocka_unit_test(an_unknown_model_costs_nothing),
+		cmocka_unit_test(a_price_beyond_all_numbers_is_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
