@@ -60,8 +60,8 @@ static bool step_is_ascii(const uint8_t *p)
 
 static uint64_t utf8_step(uint64_t state, const uint8_t *p)
 {
-	for (size_t i = 0; i < STEP_BYTES;
-	     i += 4) { /* by four: gcc 12 does not unroll at -O2, and takes twice as long */
+	/* By four: gcc 12 does not unroll at -O2, and takes twice as long. */
+	for (size_t i = 0; i < STEP_BYTES; i += 4) {
 		state = utf8_next[p[i]] >> (state & 63);
 		state = utf8_next[p[i + 1]] >> (state & 63);
 		state = utf8_next[p[i + 2]] >> (state & 63);

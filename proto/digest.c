@@ -10,12 +10,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define HEADER_MEMO_BYTES 640 /* all header fields at their limits, with their lengths */
-#define SCRATCH_BYTES_MAX                                                                                              \
-	(2 * FRAME_BYTES_MAX) /* the canonical form is at most twice as long: float 32 becomes float 64 */
+#define HEADER_MEMO_BYTES  640			 /* all header fields at their limits, with their lengths */
+#define SCRATCH_BYTES_MAX  (2 * FRAME_BYTES_MAX) /* of the canonical form: a float 32 becomes a float 64 */
 #define GATHER_BYTES	   256
 #define WHOLE_PARTS	   16
 #define SCRATCH_BYTES_KEPT 65536 /* what a longer message added is given back */
+
+/* What stands before and behind the text in the canonical form of {"content": text, "role": …}. */
+/* clang-format off */
+#define TEXT_BEGIN  "\x82" "\xA7" "content"
+#define ROLE_USER   "\xA4" "role" "\xA4" "user"
+#define ROLE_SYSTEM "\xA4" "role" "\xA6" "system"
+/* clang-format on */
 
 struct digester {
 	EVP_MD *sha256;
@@ -263,21 +269,20 @@ static int header_add(struct digester *d, const struct request_body *r, struct s
 	return whole_add(d, d->memo_digest) ? 0 : fault_hash(fault);
 }
 
-/* The canonical form of {"content": text, "role": role}, whose text is not copied. */
-static int text_message_add(struct digester *d, struct slice text, const char *role_bytes, struct fault *fault)
+/* The text is not copied. role: ROLE_USER or ROLE_SYSTEM. */
+static int text_message_add(struct digester *d, struct slice text, const char *role, struct fault *fault)
 {
 	struct buf_packer p;
 
 	d->scratch.n = 0;
 	buf_packer_init(&p, &d->scratch);
-	if (!buf_append_str(&d->scratch, "\x82\xA7"
-					 "content"))
+	if (!buf_append_str(&d->scratch, TEXT_BEGIN))
 		return fault_hash(fault);
 	msgpack_pack_str(&p.packer, text.n);
 	if (p.failed)
 		return fault_hash(fault);
 
-	const struct slice parts[] = {buf_slice(&d->scratch), text, slice_str(role_bytes)};
+	const struct slice parts[] = {buf_slice(&d->scratch), text, slice_str(role)};
 
 	return part_add(d, parts, 3) ? 0 : fault_hash(fault);
 }
@@ -298,20 +303,10 @@ static int messages_add(struct digester *d, const struct request_body *r, struct
 {
 	const struct value_path all = {.key = slice_str("messages")};
 
-	if (MESSAGE_HAS(r, REQUEST, system) && text_message_add(d, r->system,
-								"\xA4"
-								"role"
-								"\xA6"
-								"system",
-								fault) < 0)
+	if (MESSAGE_HAS(r, REQUEST, system) && text_message_add(d, r->system, ROLE_SYSTEM, fault) < 0)
 		return -1;
 	if (MESSAGE_HAS(r, REQUEST, prompt))
-		return text_message_add(d, r->prompt,
-					"\xA4"
-					"role"
-					"\xA4"
-					"user",
-					fault);
+		return text_message_add(d, r->prompt, ROLE_USER, fault);
 
 	const msgpack_object_array *messages = &r->messages->via.array;
 

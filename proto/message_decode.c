@@ -7,8 +7,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define ZONE_CHUNK_BYTES                                                                                               \
-	8192 /* a request of a few keys fits; what a large one adds is given back by the next message */
+/* A request of a few keys fits; what a large one adds is given back by the next message. */
+#define ZONE_CHUNK_BYTES 8192
 
 int message_decoder_init(struct message_decoder *d)
 {

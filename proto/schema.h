@@ -20,8 +20,7 @@
 #define PROTO_DIGEST_BYTES	32   /* SHA-256 */
 
 /* ---- operations
- * ------------------------------------------------------------------------------------------------------------- X(NAME,
- * number, from, body, text)   from: C client, S server, B both.   body: the table of keys the operation carries. */
+ * X(NAME, number, from, body, text)   from: C client, S server, B both.   body: the table of keys the operation carries. */
 #define PROTO_OPS(X)                                                                                                            \
 	X(HELLO, 0x01, C, HELLO, "opens the connection: version, features, credentials, limits; ends with END")                 \
 	X(PING, 0x02, B, EMPTY, "id 0: liveness, answered by PING with flag ACK; another id: a request, ended by END")          \
@@ -63,7 +62,6 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 #define PROTO_FLAG_ACK 0x01u /* on PING with id 0: this is the answer */
 
 /* ---- keys
- * -------------------------------------------------------------------------------------------------------------------
  * X(number, name, type, need, max, text)
  *   type: UINT  unsigned 64 bit          BOOL           F64  float (an integer is taken too)
  *         STR   UTF-8, at most max bytes  BIN  bytes, at most max (a str is taken too)
@@ -71,8 +69,8 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
  *   need: REQ must be there, OPT may be missing.
  * REQUEST has two columns more: in which operations the key is known (elsewhere it counts as unknown), and what it
  * counts for:
- *   DIGEST part of the request digest · FLIGHT a joiner must not ask for more than the flight gives · WAITER concerns this client only
- *   · OP operational: changes nothing about the answer. */
+ *   DIGEST part of the request digest · FLIGHT a joiner must not ask for more than the flight gives
+ *   WAITER concerns this client only · OP operational: changes nothing about the answer */
 #define PROTO_HELLO_KEYS(X)                                                                                                     \
 	X(0x01, version, UINT, REQ, 0, "highest protocol version the client speaks")                                            \
 	X(0x02, features, UINT, OPT, 0, "feature bits the client understands")                                                  \
@@ -102,8 +100,8 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(0x20, answer, STR, OPT, ANSWER_BYTES_MAX, IN_P, OP, "the answer's text; short for segments with one text")            \
 	X(0x21, segments, ARRAY, OPT, SEGMENTS_MAX, IN_P, OP, "the answer: [[kind, index, data], ...]")                         \
 	X(0x22, finish_reason, STR, OPT, NAME_BYTES_MAX, IN_P, OP, "as the provider said it; missing: stop")                    \
-	X(0x23, prompt_tokens, UINT, OPT, 0, IN_P, OP, "tokens of the prompt, as the provider counted")                         \
-	X(0x24, completion_tokens, UINT, OPT, 0, IN_P, OP, "tokens of the answer, as the provider counted")                     \
+	X(0x23, prompt_tokens, UINT, OPT, TOKENS_MAX, IN_P, OP, "tokens of the prompt, as the provider counted")                \
+	X(0x24, completion_tokens, UINT, OPT, TOKENS_MAX, IN_P, OP, "tokens of the answer, as the provider counted")            \
 	X(0x80, namespace, STR, OPT, NAMESPACE_BYTES_MAX, IN_ALL, DIGEST, "the client's own partition; missing: default")       \
 	X(0x81, prompt_version, STR, OPT, NAME_BYTES_MAX, IN_ALL, DIGEST, "version of the prompt template")                     \
 	X(0x82, tools, ARRAY, OPT, TOOLS_MAX, IN_ALL, DIGEST, "the tools as in the OpenAI API")                                 \
@@ -292,6 +290,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(SENTENCE_BYTES_MAX, 1024, "bytes of a sentence for people")                                                           \
 	X(TIMEOUT_MS_MAX, 3600000, "ms a client may wait")                                                                      \
 	X(TTL_MS_MAX, 31622400000, "ms an entry may live: 366 days")                                                            \
+	X(TOKENS_MAX, 1000000000000, "tokens of a prompt or of an answer")                                                      \
 	X(HELLO_TIMEOUT_MS, 5000, "ms a connection may stay without HELLO")                                                     \
 	X(PING_INTERVAL_MS, 15000, "ms between PINGs while requests wait; two unanswered close the connection")
 

@@ -56,8 +56,7 @@ static void assert_fault(int rc, enum proto_error code, const char *field)
 	assert_true(f.fault.message[0] != '\0');
 }
 
-/* ---- over all keys
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- over all keys */
 
 /* One small value of each msgpack type, and the field types that take it. */
 static const struct {
@@ -221,8 +220,7 @@ static void each_limit_holds_to_the_byte(void **state)
 	assert_true(tried > 60);
 }
 
-/* ---- keys that are not known
- * ------------------------------------------------------------------------------------------------ */
+/* ---- keys that are not known */
 
 static void unknown_low_keys_are_skipped_in_every_operation(void **state)
 {
@@ -269,8 +267,7 @@ static void body_keys_must_be_unsigned_integers(void **state)
 	assert_fault(decode(OP_STATS, "81 c001"), ERR_INVALID, "body");
 }
 
-/* ---- the frame itself
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the frame itself */
 
 static void a_query_is_read_without_a_copy(void **state)
 {
