@@ -1,8 +1,8 @@
 /* The loop on libuv. One uv_timer stands for all deadlines and fires for the earliest; uv_check and uv_prepare frame
  * the poll:
  *
- *      prepare: deferred tasks, set timer and idle ─> poll ─> I/O callbacks ─> check: deferred tasks, due deadlines ─>
- * prepare …
+ *      prepare: deferred tasks, set timer and idle ─> poll ─> I/O callbacks ─> check: deferred tasks, due deadlines
+ *         ^───────────────────────────────────────────────────────────────────────────────────────────────────┘
  *
  * Only the timer (something is armed) and the idle handle (something is deferred: poll must not sleep) keep libuv's
  * loop alive. */

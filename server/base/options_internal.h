@@ -1,8 +1,8 @@
 /* options, inside: what its five files share. Nobody else includes this.
  *
  *      options_yaml.c ── flattened keys ──┐
- *      options_set ─── key=value ─────────┴─> option_assign ─> option_key_find ─> option_value_parse ─> the module's
- * field */
+ *      options_set ─── key=value ─────────┴─> option_assign ─> option_key_find ─> option_value_parse
+ *                                                                                         └─> the module's field */
 #ifndef BASE_OPTIONS_INTERNAL_H
 #define BASE_OPTIONS_INTERNAL_H
 

@@ -304,8 +304,7 @@ static int fail_parser(struct walk *w, const yaml_parser_t *parser)
 			   line_has_tab(w, line) ? " (indent with spaces, not tabs)" : "");
 }
 
-/* Whether libyaml sees a line begin after these bytes: it knows all line ends of Unicode, and skips a byte order mark.
- * */
+/* Whether libyaml sees a line begin after these bytes: it knows Unicode's line ends, and skips a byte order mark. */
 static bool ends_line(const char *p, size_t n)
 {
 	static const char *const ends[] = {"\n", "\r", "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9", "\xef\xbb\xbf"};

@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CHANGES_SLOTS                                                                                                  \
-	8192 /* 64 KB; at 1,000 writes a second and reads of 8 ms a false yes comes in 0.1 % of the reads */
+/* 64 KB; at 1,000 writes a second and reads of 8 ms a false yes comes in 0.1 % of the reads. */
+#define CHANGES_SLOTS 8192
 
 struct changes {
 	uint64_t now; /* readers keep it when they start */

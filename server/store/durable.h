@@ -22,8 +22,7 @@ enum durable_status {
 /* One read. Memory is the caller's until the callback. */
 struct durable_read {
 	uint8_t key[ENTRY_KEY_BYTES];
-	void (*done)(
-		struct durable_read *r); /* status; with DURABLE_OK `entry` holds one reference, now the callback's */
+	void (*done)(struct durable_read *r); /* with DURABLE_OK `entry` holds one reference, now the callback's */
 	enum durable_status status;
 	struct entry *entry;
 	TAILQ_ENTRY(durable_read) link; /* the store's */

@@ -235,8 +235,7 @@ static int make_readers(const struct lmdb *l)
 	return rc;
 }
 
-/* A file that grew under a higher limit fills its map to the last page, and without a free one not even deleting works.
- * */
+/* A file that grew under a higher limit fills its map to the last page; without a free one even deleting fails. */
 static int widen_map(MDB_env *env, uint64_t slack_bytes)
 {
 	MDB_envinfo info;

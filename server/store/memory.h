@@ -40,8 +40,7 @@ struct entry *memory_find(struct memory *m, const uint8_t key[ENTRY_KEY_BYTES]);
 /* The same without counting as asked: for those who only look whether it is there. */
 struct entry *memory_peek(struct memory *m, const uint8_t key[ENTRY_KEY_BYTES]);
 
-/* Takes a reference of its own; an entry of the same key is replaced. False: larger than the tier takes, and not kept.
- * */
+/* Takes a reference of its own; an entry of the same key is replaced. False: larger than the tier takes: not kept. */
 bool memory_insert(struct memory *m, struct entry *e);
 bool memory_remove(struct memory *m, const uint8_t key[ENTRY_KEY_BYTES]); /* true: it was there */
 

@@ -196,7 +196,7 @@ static void the_reference_reads_like_a_configuration(void **state)
 				     "#  limit: 256MB\n"));
 	assert_non_null(strstr(text, "\nupstreams:\n"
 				     "    # what it is called\n"
-				     "    # a text; must be given\n"
+				     "    # a text, 1 to 8 bytes; must be given\n"
 				     "#  - name: <name>\n"));
 	assert_non_null(strstr(text, "#    models:\n"));
 	free(text);
