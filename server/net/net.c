@@ -53,19 +53,29 @@ static const struct listener_events net_listener_events = {.accepted = net_on_ac
 
 /* ---- listening */
 
+/* -1: plain TCP there has to be asked for; a sentence. */
+static int net_check_endpoint(const struct net_options *options, const struct endpoint *e, char *error,
+			      size_t error_bytes)
+{
+	char text[ENDPOINT_TEXT_BYTES];
+
+	if (auth_may_listen(e, options->insecure))
+		return 0;
+	endpoint_text(e, text);
+	snprintf(error, error_bytes,
+		 "%s: without TLS everybody on the way could read token, prompts and answers; listen on the loopback "
+		 "interface or a Unix socket, or say `insecure: true`",
+		 text);
+	return -1;
+}
+
 static int net_listen_endpoint(struct net *n, const struct endpoint *e, char *error, size_t error_bytes)
 {
 	char text[ENDPOINT_TEXT_BYTES];
 
-	endpoint_text(e, text);
-	if (!auth_may_listen(e, n->shared.options->insecure)) {
-		snprintf(error, error_bytes,
-			 "%s: without TLS everybody on the way could read token, prompts and answers; listen on the "
-			 "loopback "
-			 "interface or a Unix socket, or say `insecure: true`",
-			 text);
+	if (net_check_endpoint(n->shared.options, e, error, error_bytes) < 0)
 		return -1;
-	}
+	endpoint_text(e, text);
 	if (n->listeners_count == NET_LISTENERS_MAX) {
 		snprintf(error, error_bytes, "%s: more than %d addresses", text, NET_LISTENERS_MAX);
 		return -1;
@@ -224,9 +234,26 @@ void net_free(struct net *n)
 	free(n);
 }
 
+/* A name that cannot be resolved is told when we listen: it may be there on the machine or the day of the start. */
+static int net_check_address(const struct net_options *options, const char *text, char *error, size_t error_bytes)
+{
+	struct endpoint endpoints[ADDRESS_ENDPOINTS_MAX];
+	struct address address;
+	size_t count, i;
+	char unused[256];
+
+	if (address_parse(&address, text, error, error_bytes) < 0)
+		return -1;
+	if (options->insecure || address_resolve(&address, endpoints, &count, unused, sizeof unused) < 0)
+		return 0;
+	for (i = 0; i < count; i++)
+		if (net_check_endpoint(options, &endpoints[i], error, error_bytes) < 0)
+			return -1;
+	return 0;
+}
+
 int net_check(const struct net_options *options, char *error, size_t error_bytes)
 {
-	struct address address;
 	size_t i;
 
 	if (options->low_water_bytes > options->high_water_bytes) {
@@ -234,7 +261,7 @@ int net_check(const struct net_options *options, char *error, size_t error_bytes
 		return -1;
 	}
 	for (i = 0; i < options->listen.count; i++)
-		if (address_parse(&address, options->listen.items[i], error, error_bytes) < 0)
+		if (net_check_address(options, options->listen.items[i], error, error_bytes) < 0)
 			return -1;
 	return 0;
 }

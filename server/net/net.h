@@ -7,7 +7,8 @@
 
 struct net;
 
-/* What can be said about the options without opening anything: addresses, water marks. 0, or -1 with a sentence. */
+/* What can be said about the options without opening anything: addresses, and whether plain TCP may listen there (host
+ * names are looked up for that: blocking), water marks. 0, or -1 with a sentence. */
 __attribute__((warn_unused_result)) int net_check(const struct net_options *options, char *error, size_t error_bytes);
 
 /* Reads or makes the token, resolves the addresses, listens (blocking, before the loop runs); one line `server.ready`
