@@ -2,12 +2,17 @@
 
 #include <stddef.h>
 
+#include "server/net/output.h"
+
 #define KB     1024ull
 #define MB     (1024 * KB)
-#define GB     (1024 * MB)
-#define TB     (1024 * GB)
+#define TB     (1024 * 1024 * MB)
 #define MINUTE 60000ull
 #define DAY    (24 * 60 * MINUTE)
+
+/* Below high water one more frame, of 16 MB at most, is put behind what waits; it must find room. */
+#define NET_HIGH_WATER_MAX (32 * MB)
+_Static_assert(2 * NET_HIGH_WATER_MAX <= OUTPUT_COPIED_MAX, "a connection would be closed for it");
 
 static const char *const auth_choices[] = {"token", "none", NULL};
 
@@ -30,9 +35,9 @@ static const struct option net_table[] = {
 	 .text = "connections at once; lowered to what the limit of open files allows"},
 	{.name = "inflight", .type = OPTION_UINT, .offset = AT(inflight), .fallback = "4096", .min = 1, .max = 65536,
 	 .text = "requests in flight on one connection"},
-	{.name = "high_water", .type = OPTION_BYTES, .offset = AT(high_water_bytes), .fallback = "1MB", .min = 4 * KB, .max = 1 * GB,
+	{.name = "high_water", .type = OPTION_BYTES, .offset = AT(high_water_bytes), .fallback = "1MB", .min = 4 * KB, .max = NET_HIGH_WATER_MAX,
 	 .text = "a connection with more output waiting is not read until low_water"},
-	{.name = "low_water", .type = OPTION_BYTES, .offset = AT(low_water_bytes), .fallback = "256KB", .min = 1 * KB, .max = 1 * GB,
+	{.name = "low_water", .type = OPTION_BYTES, .offset = AT(low_water_bytes), .fallback = "256KB", .min = 1 * KB, .max = NET_HIGH_WATER_MAX,
 	 .text = "output waiting at which a connection is read again"},
 	{.name = "output_limit", .type = OPTION_BYTES, .offset = AT(output_limit_bytes), .fallback = "256MB", .min = 1 * MB, .max = 1 * TB,
 	 .text = "output waiting on all connections; above it each may have one piece waiting"},
