@@ -171,6 +171,8 @@ static void daemon_on_grace_over(struct deadline *grace)
 
 static void daemon_stop(struct daemon *d, int signum)
 {
+	if (d->net == NULL)
+		return; /* the start has failed, and what was opened is closing */
 	if (!d->stopping) {
 		d->stopping = true;
 		log_event(LOG_INFO, "server.stopping", "signal=%d grace_ms=%llu", signum,
@@ -266,8 +268,7 @@ static int daemon_open(struct daemon *d, const char *server, char *error, size_t
 static void daemon_close(struct daemon *d)
 {
 	net_free(d->net);
-	if (d->store !=
-	    NULL) { /* the start failed: nothing is in it that has to be waited for, but it closes in the loop */
+	if (d->store != NULL) { /* the start failed: nothing in it has to be waited for, but it closes in the loop */
 		store_close(d->store, daemon_on_store_closed, d);
 		loop_run(d->loop);
 	}

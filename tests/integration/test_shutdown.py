@@ -201,7 +201,12 @@ class Start(unittest.TestCase):
 
     def test_tcp_beyond_the_loopback_is_refused_without_insecure(self):
         for address in ("tcp://0.0.0.0:0", "tcp://[::]:0"):
-            self.refused(f"listen={address}", words=("insecure",))
+            self.refused(f"listen={address}", words=("insecure",), code=2)
+            code, out, error = harness.run_daemon(self.home, "--check-config", "--set", f"listen={address}")
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn("insecure", error)
+            code, _, error = harness.run_daemon(self.home, "--check-config", "--set", f"listen={address}", "--set", "insecure=true")
+            self.assertEqual((code, error), (0, ""))
         daemon = self.start(listens=["tcp://0.0.0.0:0"], options={"insecure": "true"})
         with harness.Client(daemon.socket("tcp")) as client:
             client.hello(token=daemon.token)
@@ -219,6 +224,25 @@ class Start(unittest.TestCase):
     def test_a_port_in_use_is_refused(self):
         daemon = self.start()
         self.refused(f"listen=tcp://127.0.0.1:{daemon.port}", words=(str(daemon.port),))
+
+    def test_a_signal_during_a_start_that_fails_does_no_harm(self):
+        port = self.start().port
+        environment = {"PATH": "/usr/bin:/bin", "HOME": self.home, "XDG_STATE_HOME": self.home, "XDG_RUNTIME_DIR": self.home}
+        environment |= {name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")}
+        for _ in range(5):
+            failing = subprocess.Popen([harness.DAEMON, "--set", f"listen=tcp://127.0.0.1:{port}"], env=environment,
+                                       stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            while not self.catches(failing.pid, signal.SIGTERM):
+                pass  # the start takes but milliseconds
+            failing.send_signal(signal.SIGTERM)
+            _, error = failing.communicate(timeout=harness.TIMEOUT_S)
+            self.assertEqual(failing.returncode, 1, error)
+            self.assertIn(str(port), error)
+
+    def catches(self, pid, signo):
+        """Has the process a handler for the signal, or ended already?"""
+        caught = re.search(r"SigCgt:\s+(\w+)", harness.read_text(f"/proc/{pid}/status"))
+        return caught is None or int(caught[1], 16) >> (signo - 1) & 1
 
     def test_a_file_that_is_no_socket_is_never_replaced(self):
         path = os.path.join(self.home, "precious")
