@@ -122,6 +122,7 @@ static void request_free(struct request *r)
 	if (request_is_query(r))
 		query_release(&r->query);
 	answer_unref(r->whole);
+	s->counters.net_held_bytes -= r->held;
 	assert(p->used_count > 0);
 	p->used_count--;
 	if (p->spare_count < REQUESTS_SPARE_MAX) {
@@ -258,12 +259,21 @@ static enum request_progress request_send_pieces(struct request *r, const struct
 	return REQUEST_DRAINED;
 }
 
+/* An END is copied into the output: not a large one where the outputs of all together are full. */
+static bool request_overflows(const struct request *r)
+{
+	uint64_t waiting = r->shared->counters.net_output_bytes;
+	size_t n = entry_payload(r->query.entry).n;
+
+	return n > REQUEST_LARGE_BYTES && waiting > 0 && waiting + n > r->shared->options->output_limit_bytes;
+}
+
 /* Does the answer travel whole in END? */
 static bool request_fits(const struct request *r)
 {
 	struct slice payload = entry_payload(r->query.entry);
 
-	if (payload.n + REPLY_END_OVERHEAD > r->conn->frame_max)
+	if (payload.n + REPLY_END_OVERHEAD > r->conn->frame_max || request_overflows(r))
 		return false;
 	if (r->query.stream && payload.n > REQUEST_WHOLE_BYTES_MAX &&
 	    payload_segments_bytes(payload) > REQUEST_WHOLE_BYTES_MAX)
@@ -292,6 +302,41 @@ static enum request_progress request_fail_size(struct request *r)
 	return REQUEST_GONE;
 }
 
+static enum request_progress request_fail_overload(struct request *r)
+{
+	struct fault fault;
+
+	r->shared->counters.net_held_refused_total++;
+	fault_set(&fault, ERR_OVERLOADED, "",
+		  "too many bytes of answers wait for clients to take them (net.output_limit); the answer is stored if "
+		  "it may be");
+	request_fail(r, &(struct reply_error){.fault = &fault, .retry_after_ms = 1000, .offset = r->sent});
+	return REQUEST_GONE;
+}
+
+/* The request keeps so many bytes that nobody else may need. False: all together keep too many. */
+static bool request_hold(struct request *r, size_t bytes)
+{
+	struct net_metrics *counters = &r->shared->counters;
+	uint64_t others = counters->net_held_bytes - r->held;
+
+	if (bytes <= r->held)
+		return true;
+	if (others > 0 && others + bytes > r->shared->options->output_limit_bytes)
+		return false;
+	counters->net_held_bytes = others + bytes;
+	r->held = bytes;
+	return true;
+}
+
+/* What waits for its client holds its share of the entry: forgotten by the cache, it would still be there. */
+static bool request_hold_entry(struct request *r)
+{
+	const struct entry *entry = r->query.state == QUERY_ENDED ? r->query.entry : NULL;
+
+	return entry == NULL || request_hold(r, entry->payload_bytes / entry->refs);
+}
+
 /* The query ended well and its answer goes, or went, in CHUNKs. */
 static enum request_progress request_finish_chunks(struct request *r)
 {
@@ -300,6 +345,10 @@ static enum request_progress request_finish_chunks(struct request *r)
 	enum request_progress progress;
 
 	if (a == NULL && r->whole == NULL) {
+		if (r->credit == 0) /* a copy is made for who can take of it */
+			return REQUEST_STARVES;
+		if (!request_hold(r, r->query.entry->payload_bytes))
+			return request_fail_overload(r);
 		r->whole = payload_answer(&r->shared->payload_decoder, entry_payload(r->query.entry), r->query.mint);
 		if (r->whole == NULL)
 			return request_fail_memory(r);
@@ -327,7 +376,9 @@ static enum request_progress request_pump_ended(struct request *r)
 		return REQUEST_WAITS;
 	if (q->entry == NULL || (!r->chunked && r->whole == NULL && request_fits(r)))
 		return request_send_end(r, true);
-	return r->chunks_ok ? request_finish_chunks(r) : request_fail_size(r);
+	if (r->chunks_ok)
+		return request_finish_chunks(r);
+	return request_overflows(r) ? request_fail_overload(r) : request_fail_size(r);
 }
 
 static void request_on_no_window(struct deadline *d)
@@ -350,6 +401,8 @@ void request_pump(struct request *r)
 	if (!request_is_query(r) || q->state == QUERY_WAITING)
 		return;
 	progress = q->state == QUERY_ENDED ? request_pump_ended(r) : request_send_pieces(r, q->answer, &q->reader);
+	if ((progress == REQUEST_WAITS || progress == REQUEST_STARVES) && !request_hold_entry(r))
+		progress = request_fail_overload(r);
 	if (progress == REQUEST_WAITS && !r->queued) {
 		r->queued = true;
 		TAILQ_INSERT_TAIL(&r->conn->ready, r, ready_link);

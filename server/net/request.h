@@ -10,6 +10,9 @@
  * A finished answer that waits for WINDOW does so for net.write_timeout at most: credit that never comes is a client that
  * does not read. (While the answer is being made, the client's own deadline runs.)
  *
+ * Answers that wait for their clients are counted (net_held_bytes): a copy that is cut into CHUNKs whole, an entry by the
+ * share of those that hold it. Beyond net.output_limit a request gets OVERLOADED instead of waiting.
+ *
  * A request of a connection that closes is cancelled; an invalidation cannot be, and ends without a connection. */
 #ifndef NET_REQUEST_H
 #define NET_REQUEST_H
@@ -19,9 +22,10 @@
 #include "server/engine/engine.h"
 #include "server/net/reply.h"
 
-#define REQUEST_WHOLE_BYTES_MAX 4096  /* a streamed hit up to here comes whole in END: one frame, one write */
-#define REQUEST_CHUNK_BYTES_MAX 65536 /* data of one CHUNK, so that requests of one connection take turns */
-#define REQUESTS_SPARE_MAX	1024  /* about 1 MB are kept for the next ones */
+#define REQUEST_WHOLE_BYTES_MAX 4096   /* a streamed hit up to here comes whole in END: one frame, one write */
+#define REQUEST_CHUNK_BYTES_MAX 65536  /* data of one CHUNK, so that requests of one connection take turns */
+#define REQUEST_LARGE_BYTES	131072 /* an END beyond it is not made while net.output_limit is reached */
+#define REQUESTS_SPARE_MAX	1024   /* about 1 MB are kept for the next ones */
 
 struct conn;
 struct conn_shared;
@@ -34,6 +38,7 @@ struct request {
 	uint64_t id;
 	uint64_t credit; /* bytes of CHUNK payload the client takes; UINT64_MAX: any */
 	uint64_t sent;	 /* bytes of CHUNK payload sent */
+	size_t held;	 /* its part of net_held_bytes */
 	enum proto_op op;
 	bool listed;	      /* in the connection's table */
 	bool queued;	      /* in the connection's list of ready ones */

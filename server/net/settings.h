@@ -51,6 +51,8 @@ void net_options_add(struct options *o, struct net_options *options);
 	X(net_yields_total, COUNTER, "turns that a connection ended with whole frames left, for the others' sake")              \
 	X(net_blocked_total, COUNTER, "times that a connection was not read because its output waits, net.high_water")          \
 	X(net_input_refused_total, COUNTER, "frames refused because of net.input_limit or without memory")                      \
+	X(net_held_bytes, GAUGE, "bytes of finished answers that wait for WINDOW or output, bounded by net.output_limit")       \
+	X(net_held_refused_total, COUNTER, "answers given up because of net.output_limit")                                      \
 	X(net_output_bytes, GAUGE, "bytes waiting to be written, all connections")                                              \
 	X(net_input_bytes, GAUGE, "bytes of frames on their way, all connections")                                              \
 	X(net_no_memory_total, COUNTER, "connections closed because there was no memory for their replies")
