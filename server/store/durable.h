@@ -62,8 +62,8 @@ struct durable_events {
 	void (*epoch)(void *owner, const struct tag *tag, uint64_t stamp);
 	/* Newest stamp that the store has seen (entries and epochs), once, during open. */
 	void (*stamp)(void *owner, uint64_t stamp);
-	/* While warming: an entry found again, borrowed; no write or remove of its key was called since it was read.
-	 * False: enough. */
+	/* While warming: an entry found again, borrowed. No write or remove of its key was called since it was read, or
+	 * was on its way then. False: enough. */
 	bool (*found)(void *owner, struct entry *e);
 	/* Reclaiming asks: may this one still be served? */
 	bool (*alive)(void *owner, const struct entry *e);

@@ -16,6 +16,13 @@
 
 struct lmdb_op *lmdb_newest(struct lmdb *l, const uint8_t *key) { return (struct lmdb_op *)map_find(&l->newest, key); }
 
+/* Changed since, or by what was on its way then and may have been committed after the job's snapshot: changes are noted
+ * when they are called and when they end. */
+bool lmdb_is_outdated(struct lmdb *l, const uint8_t *key, uint64_t since)
+{
+	return lmdb_newest(l, key) != NULL || changes_since(&l->changes, key, since);
+}
+
 static void op_unlist(struct lmdb *l, struct lmdb_op *op)
 {
 	if (op == NULL || !op->listed)
@@ -31,6 +38,8 @@ static void op_end(struct lmdb *l, struct lmdb_op *op, enum durable_status statu
 {
 	struct durable_ack *ack = op->ack;
 
+	if (op->listed)
+		changes_note(&l->changes, op->node.key);
 	op_unlist(l, op);
 	l->metrics.lmdb_pending_bytes -= op_bytes(op);
 	if (status != DURABLE_OK)

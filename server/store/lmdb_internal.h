@@ -189,6 +189,8 @@ enum durable_status lmdb_batch_write(struct lmdb *l, struct entry *e, struct dur
 void lmdb_batch_remove(struct lmdb *l, const uint8_t *key, struct durable_ack *ack);
 void lmdb_batch_epoch(struct lmdb *l, const struct tag *tag, uint64_t stamp, struct durable_ack *ack);
 struct lmdb_op *lmdb_newest(struct lmdb *l, const uint8_t *key); /* NULL: no change of it is on its way */
+/* Is what a job saw of the key out of date? since: changes.now when the job was started. */
+bool lmdb_is_outdated(struct lmdb *l, const uint8_t *key, uint64_t since);
 void lmdb_batch_fail_waiting(struct lmdb *l);
 void lmdb_batch_tell_usage(struct lmdb *l); /* batch.usage → metrics */
 void lmdb_batch_start(struct lmdb *l);	    /* if one is due and none runs */

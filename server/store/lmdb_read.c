@@ -112,7 +112,7 @@ static bool read_end(struct lmdb_read_job *j, size_t i)
 	r->status = status;
 	r->entry = slot->entry;
 	r->done(r);
-	return slot->damaged && !changes_since(&l->changes, slot->key, j->since) && !l->closing;
+	return slot->damaged && !lmdb_is_outdated(l, slot->key, j->since) && !l->closing;
 }
 
 static void read_done(struct pool_job *job)

@@ -4,8 +4,8 @@
  *      walk `expiry` from its end ──> LMDB_WARM_ROWS entries ──> events.found …
  *      until it says false, or no rows are left: the last line in the log
  *
- * An entry whose key was written or removed since the job's snapshot is left out: what was removed does not come back
- * this way. */
+ * An entry whose key was changed since the job began, or by a change that was on its way then, is left out: what was
+ * removed does not come back this way. */
 #include <assert.h>
 #include <errno.h>
 
@@ -112,7 +112,7 @@ static bool warm_hand_over(struct lmdb *l)
 	for (size_t i = 0; i < w->count; i++) {
 		struct entry *e = w->found[i];
 
-		if (wanted && !changes_since(&l->changes, e->node.key, w->since)) {
+		if (wanted && !lmdb_is_outdated(l, e->node.key, w->since)) {
 			wanted = l->events.found(l->events.owner, e);
 			w->total += wanted;
 			l->metrics.lmdb_warmed_total += wanted;

@@ -197,10 +197,11 @@ static struct change *sim_change_of(struct sim *s, const uint8_t *key)
 	struct changes_list *const lists[] = {&s->waiting, &s->committing};
 	struct change *c;
 
-	for (size_t i = 0; i < 2; i++)
-		TAILQ_FOREACH_REVERSE(c, lists[i], changes_list, link)
-	if (c->kind != CHANGE_EPOCH && memcmp(c->key, key, sizeof c->key) == 0)
-		return c;
+	for (size_t i = 0; i < 2; i++) {
+		for (c = TAILQ_LAST(lists[i], changes_list); c != NULL; c = TAILQ_PREV(c, changes_list, link))
+			if (c->kind != CHANGE_EPOCH && memcmp(c->key, key, sizeof c->key) == 0)
+				return c;
+	}
 	return NULL;
 }
 
@@ -383,8 +384,11 @@ void durable_sim_warm(struct durable_sim *knobs, uint64_t delay_us, bool (*found
 
 	assert(TAILQ_EMPTY(&s->warm));
 	TAILQ_FOREACH (row, &s->disk->rows, link) {
-		struct change *c = must(calloc(1, sizeof *c));
+		struct change *c;
 
+		if (sim_change_of(s, row->node.key) != NULL)
+			continue;
+		c = must(calloc(1, sizeof *c));
 		c->e = row_entry(row);
 		memcpy(c->key, row->node.key, sizeof c->key);
 		TAILQ_INSERT_TAIL(&s->warm, c, link);
