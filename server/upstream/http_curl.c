@@ -116,6 +116,29 @@ static size_t handle_on_header(char *p, size_t size, size_t count, void *handle)
 	return line.n;
 }
 
+/* All transfers together are handed so much in a turn: a stream without pauses keeps its parser busy for as long as it
+ * lasts, and libcurl reads on while there is something. */
+static bool http_turn_has_room(struct http *h)
+{
+	uint64_t now_us = loop_now_us(h->loop);
+
+	if (h->turn_us != now_us) {
+		h->turn_us = now_us;
+		h->turn_bytes = 0;
+	}
+	return h->turn_bytes < HTTP_BYTES_PER_TURN;
+}
+
+/* Hands over what libcurl has kept. An error is told here and nowhere else. */
+static void handle_on_resume(struct deadline *d)
+{
+	struct http_handle *x = (struct http_handle *)((char *)d - offsetof(struct http_handle, resume));
+	CURLcode code = curl_easy_pause(x->easy, CURLPAUSE_CONT);
+
+	if (code != CURLE_OK)
+		http_handle_finished(x, code);
+}
+
 static size_t handle_on_data(char *p, size_t size, size_t count, void *handle)
 {
 	struct http_handle *x = handle;
@@ -125,6 +148,11 @@ static size_t handle_on_data(char *p, size_t size, size_t count, void *handle)
 		return 0;
 	if (piece.n == 0)
 		return 0;
+	if (!http_turn_has_room(x->http)) {
+		loop_arm(x->http->loop, &x->resume, 1, handle_on_resume); /* in the next turn */
+		return CURL_WRITEFUNC_PAUSE;
+	}
+	x->http->turn_bytes += piece.n;
 	x->http->metrics.http_received_bytes_total += piece.n;
 	x->quiet_at_us = handle_later(x, x->idle_us); /* the deadline finds out when it fires */
 	if (!x->transfer->data(x->transfer, piece)) {
@@ -258,6 +286,7 @@ static void handle_give(struct http_handle *x)
 static void handle_leave_shard(struct http_handle *x)
 {
 	loop_disarm(x->http->loop, &x->deadline);
+	loop_disarm(x->http->loop, &x->resume);
 	if (x->shard == NULL)
 		return;
 	curl_multi_remove_handle(x->shard->multi, x->easy);
@@ -497,6 +526,7 @@ void http_cancel(struct http_transfer *t)
 		return;
 	}
 	loop_disarm(h->loop, &x->deadline);
+	loop_disarm(h->loop, &x->resume);
 	x->state = HTTP_LEAVING;
 	TAILQ_INSERT_TAIL(&h->leaving, x, link);
 	loop_defer(h->loop, &h->leave_task, http_on_leave);

@@ -12,6 +12,7 @@
 #define HTTP_IDLE_HANDLES_MAX 256    /* easy handles kept for the next transfer */
 #define HTTP_RECEIVE_BYTES    16384L /* buffer of one transfer */
 #define HTTP_EVENTS_PER_TURN  16     /* ready sockets that are served before others get their turn: about 1 ms */
+#define HTTP_BYTES_PER_TURN   65536  /* received by all transfers before others get their turn: 4 ms of tiny events */
 #define HTTP_COPY_BYTES_MAX   32768u /* request bodies up to this go out together with the headers */
 #define HTTP_HEADER_BYTES_MAX 65536u /* of a response; libcurl 7.88 itself would keep any amount */
 #define HTTP_DNS_SECONDS      300L   /* an address is looked up again after this */
@@ -33,6 +34,7 @@ struct http_handle {
 	struct curl_slist *headers;
 	struct slice body; /* (borrowed) what is too large to be copied */
 	size_t body_sent;
+	struct deadline resume;		   /* paused: the turn's bytes were used up */
 	struct deadline deadline;	   /* the earlier one of the next two */
 	uint64_t quiet_at_us, total_at_us; /* UINT64_MAX: none */
 	uint64_t idle_us;		   /* 0: no limit */
@@ -68,6 +70,8 @@ struct http {
 	struct http_handles idle, starting, leaving;
 	size_t idle_count;
 	struct loop_task start_task, leave_task;
+	uint64_t turn_us; /* the turn that turn_bytes were received in */
+	size_t turn_bytes;
 	struct http_metrics metrics;
 };
 

@@ -150,7 +150,8 @@ static void shard_on_deadline(struct deadline *d)
 	shard_act(s, CURL_SOCKET_TIMEOUT, 0);
 }
 
-/* Called from within libcurl, which must not be called from here: 0 is a deadline of now (trap 4). */
+/* Called from within libcurl, which must not be called from here (trap 4). 0 is the next turn, not this one: a stream
+ * without pauses asks for it after each read, and would be read to its end before anybody else has a turn. */
 static int shard_on_timer(CURLM *multi, long timeout_ms, void *shard)
 {
 	struct http_shard *s = shard;
@@ -159,7 +160,8 @@ static int shard_on_timer(CURLM *multi, long timeout_ms, void *shard)
 	if (timeout_ms < 0)
 		loop_disarm(s->http->loop, &s->timer);
 	else
-		loop_arm(s->http->loop, &s->timer, (uint64_t)timeout_ms * 1000, shard_on_deadline);
+		loop_arm(s->http->loop, &s->timer, timeout_ms == 0 ? 1 : (uint64_t)timeout_ms * 1000,
+			 shard_on_deadline);
 	return 0;
 }
 

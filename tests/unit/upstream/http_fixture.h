@@ -23,6 +23,8 @@ struct fixture {
 	struct scripted_server server;
 	struct fixture_transfer one, two;
 	struct fixture_transfer *many;
+	uint64_t turn_us; /* this turn's data, and the most of any turn */
+	size_t turn_bytes, turn_bytes_most;
 	unsigned running; /* the loop stops when none is left */
 	struct http_request request;
 	char url[64];
@@ -96,12 +98,23 @@ static inline void on_head(struct http_transfer *t)
 	}
 }
 
+static inline void count_turn_bytes(size_t n)
+{
+	if (f.turn_us != loop_now_us(f.loop))
+		f.turn_bytes = 0;
+	f.turn_us = loop_now_us(f.loop);
+	f.turn_bytes += n;
+	if (f.turn_bytes > f.turn_bytes_most)
+		f.turn_bytes_most = f.turn_bytes;
+}
+
 static inline bool on_data(struct http_transfer *t, struct slice piece)
 {
 	struct fixture_transfer *x = (struct fixture_transfer *)t;
 	size_t room = sizeof(x->text) - 1 - (x->bytes < sizeof(x->text) ? x->bytes : sizeof(x->text) - 1);
 
 	assert_true(x->started && !x->ended && x->heads == 1);
+	count_turn_bytes(piece.n);
 	memcpy(x->text + sizeof(x->text) - 1 - room, piece.p, piece.n < room ? piece.n : room);
 	x->bytes += piece.n;
 	if (x->cancel_other != NULL && !x->cancel_other->ended) {

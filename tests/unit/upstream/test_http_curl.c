@@ -104,6 +104,35 @@ static void a_huge_response_passes_in_pieces(void **state)
 	fetch();
 	expect(HTTP_DONE);
 	assert_int_equal(f.one.bytes, n);
+	assert_true(f.turn_bytes_most <= HTTP_BYTES_PER_TURN + HTTP_RECEIVE_BYTES); /* others have their turns */
+	free(text);
+}
+
+static void what_waits_for_the_next_turn_is_refused_cancelled_or_cut_like_the_rest(void **state)
+{
+	size_t n = 1u << 20;
+	char *text = malloc(n + 100);
+	int head = snprintf(text, 100, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
+
+	(void)state;
+	memset(text + head, 'x', n);
+	f.server.script = (struct script){.first = slice_of(text, (size_t)head + n)};
+	f.one.refuse_at = HTTP_BYTES_PER_TURN + 1;
+	fetch();
+	expect(HTTP_REFUSED);
+	f.one.refuse_at = 0;
+	f.two.cancel_other = &f.one;
+	f.one.cancel_other = &f.two; /* who is handed something first ends the other one */
+	start(&f.one);
+	start(&f.two);
+	run();
+	f.one.cancel_other = f.two.cancel_other = NULL;
+	assert_true(f.one.ended && f.two.ended);
+	assert_int_equal(f.one.bytes == n, f.two.bytes != n);
+	f.server.script = (struct script){.first = slice_of(text, (size_t)head + n - 1), .after = SCRIPT_CLOSE};
+	fetch();
+	expect(HTTP_BROKEN);
+	assert_int_equal(f.one.bytes, n - 1);
 	free(text);
 }
 
@@ -334,6 +363,7 @@ int main(void)
 		CASE(interim_answers_are_not_the_head),
 		CASE(redirections_are_not_followed),
 		CASE(a_huge_response_passes_in_pieces),
+		CASE(what_waits_for_the_next_turn_is_refused_cancelled_or_cut_like_the_rest),
 		CASE(a_request_goes_out_as_it_was_given),
 		CASE(bodies_of_all_sizes_arrive_whole),
 		CASE(a_small_body_is_the_callers_again_after_the_start),
