@@ -329,12 +329,12 @@ static bool request_hold(struct request *r, size_t bytes)
 	return true;
 }
 
-/* What waits for its client holds its share of the entry: forgotten by the cache, it would still be there. */
+/* What waits for its client holds its share of the entry: forgotten by the memory tier, it would still be there. */
 static bool request_hold_entry(struct request *r)
 {
 	const struct entry *entry = r->query.state == QUERY_ENDED ? r->query.entry : NULL;
 
-	return entry == NULL || request_hold(r, entry->payload_bytes / entry->refs);
+	return entry == NULL || request_hold(r, entry->payload_bytes / (entry->refs - entry->in_memory));
 }
 
 /* The query ended well and its answer goes, or went, in CHUNKs. */
