@@ -8,6 +8,7 @@
 
 #define READS_PER_TURN	       16 /* of CORE_READ_BYTES; then the loop's other descriptors get their turn */
 #define LISTENER_FULL_PAUSE_US 2000
+#define LOOP_LATE_US	       50000 /* a timer that comes so late tells of the loop, not of the server */
 
 static void link_doom(struct link *l, int status, const char *why)
 {
@@ -219,6 +220,19 @@ void link_on_events(struct link *l, int events)
 		;
 }
 
+static bool link_is_silent(const struct link *l, uint64_t now_us) { return now_us >= core_silent_at_us(&l->core); }
+
+static void link_check_hello(struct link *l, uint64_t now_us)
+{
+	uint64_t late_us = now_us - l->hello_until_us;
+
+	if (late_us < LOOP_LATE_US)
+		link_doom(l, PC_UNAVAILABLE,
+			  l->connecting ? "no connection within the time allowed" : "the server does not answer HELLO");
+	else /* the loop was busy elsewhere: for so long the server could not be heard */
+		l->hello_until_us = now_us + late_us;
+}
+
 void link_on_time(struct link *l, uint64_t now_us)
 {
 	if (l->doomed)
@@ -226,9 +240,10 @@ void link_on_time(struct link *l, uint64_t now_us)
 	if (now_us >= l->retry_at_us)
 		link_connect(l);
 	if (l->core.state == CORE_HELLO && now_us >= l->hello_until_us)
-		link_doom(l, PC_UNAVAILABLE,
-			  l->connecting ? "no connection within the time allowed" : "the server does not answer HELLO");
-	if (now_us >= core_silent_at_us(&l->core))
+		link_check_hello(l, now_us);
+	if (!l->connecting && link_is_silent(l, now_us))
+		link_read(l); /* what has come and was not read yet counts */
+	if (link_is_silent(l, now_us))
 		link_doom(l, PC_UNAVAILABLE, "the server fell silent");
 }
 

@@ -197,7 +197,7 @@ static int connection_ready(struct pc *pc, uint64_t deadline_us)
 		pc->fail_until_us = 0;
 	}
 	pc->pid = getpid();
-	while (pc->fd >= 0 && input_read(pc))
+	while (pc->fd >= 0 && clock_now_us() < deadline_us && input_read(pc))
 		;
 	if (pc->fd >= 0 && pc->core.leaving)
 		connection_drop(pc);
@@ -253,30 +253,32 @@ static void call_expire(struct blocking_call *call)
 		connection_drop(pc);
 }
 
+/* When the server has to have said something; *ret_why: what it means if it has not. */
+static uint64_t server_due_us(const struct pc *pc, const char **ret_why)
+{
+	uint64_t silent_us = core_silent_at_us(&pc->core);
+
+	*ret_why = "the server fell silent";
+	if (pc->core.state != CORE_HELLO || pc->hello_until_us > silent_us)
+		return silent_us;
+	*ret_why = "the server does not answer HELLO";
+	return pc->hello_until_us;
+}
+
 static void call_wait(struct blocking_call *call, uint64_t now_us)
 {
 	struct pc *pc = call->pc;
-	uint64_t until_us = call->deadline_us, silent_us = core_silent_at_us(&pc->core);
-
-	if (now_us >= silent_us) {
-		connection_lose(pc, "the server fell silent");
-		return;
-	}
-	if (silent_us < until_us)
-		until_us = silent_us;
-	if (pc->core.state == CORE_HELLO && now_us >= pc->hello_until_us) {
-		connection_lose(pc, "the server does not answer HELLO");
-		return;
-	}
-	if (pc->core.state == CORE_HELLO && pc->hello_until_us < until_us)
-		until_us = pc->hello_until_us;
-
+	const char *why;
+	uint64_t due_us = server_due_us(pc, &why);
+	uint64_t until_us = due_us < call->deadline_us ? due_us : call->deadline_us;
 	struct pollfd p = {.fd = pc->fd, .events = POLLIN};
 
 	if (core_output(&pc->core).n > 0 && !pc->deaf)
 		p.events |= POLLOUT;
 	if (poll(&p, 1, wait_ms(until_us, now_us)) > 0 && (p.revents & (POLLIN | POLLERR | POLLHUP)))
 		input_read(pc);
+	else if (now_us >= due_us) /* only now: a chunk callback may have kept us from reading for long */
+		connection_lose(pc, why);
 }
 
 static void call_run(struct blocking_call *call, struct request *request)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <time.h>
 
 #include "client/promptcache-uv.h"
 
@@ -381,6 +382,17 @@ static void without_a_server_calls_fail_and_then_fail_at_once(void **state)
 	f.files.listener = f.listener;
 }
 
+static void a_loop_that_was_busy_does_not_blame_the_server(void **state)
+{
+	const struct timespec busy = {.tv_nsec = 700 * 1000000}; /* beyond connect_timeout_ms */
+
+	(void)state;
+	assert_int_equal(start(0, 5000, NULL), PC_OK);
+	nanosleep(&busy, NULL);
+	run();
+	assert_int_equal(f.statuses[0], PC_OK);
+}
+
 static void serve_goaway(struct peer *p, const struct message *m)
 {
 	struct message away = {.op = OP_GOAWAY};
@@ -529,6 +541,7 @@ int main(void)
 		CASE(a_handle_may_be_closed_inside_a_callback),
 		CASE(closing_ends_what_runs_as_cancelled),
 		CASE(without_a_server_calls_fail_and_then_fail_at_once),
+		CASE(a_loop_that_was_busy_does_not_blame_the_server),
 		CASE(after_goaway_new_calls_go_to_a_new_connection_and_old_ones_finish),
 		CASE(a_lost_connection_ends_its_calls_and_the_next_one_connects_again),
 		CASE(a_stream_hands_over_each_piece),

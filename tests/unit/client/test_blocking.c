@@ -1,79 +1,5 @@
-/* blocking: deadlines, reconnecting, failing fast, fork, streams; against a scripted server in a child process. */
-#include "tests/unit/client/client_test.h"
-
-#include <time.h>
-
-struct fixture {
-	struct fake_server server;
-	struct test_memory memory;
-	struct pc *pc;
-	struct pc_answer *answer;
-};
-
-static struct fixture f;
-
-static int setup(void **state)
-{
-	struct pc_options options = PC_OPTIONS_INIT;
-
-	(void)state;
-	f = (struct fixture){0};
-	fake_listen(&f.server);
-	options.address = f.server.address;
-	options.token = "secret";
-	options.resize = test_resize;
-	options.resize_owner = &f.memory;
-	options.connect_timeout_ms = 1000;
-	assert_int_equal(pc_open_with(&f.pc, &options), PC_OK);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	pc_answer_free(f.answer);
-	pc_close(f.pc);
-	fake_join(&f.server);
-	fake_close(&f.server);
-	assert_int_equal(f.memory.live, 0);
-	return 0;
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
-static int ask(const char *prompt, unsigned timeout_ms)
-{
-	struct pc_query q = PC_QUERY_INIT;
-
-	q.model = "gpt-4o";
-	q.prompt = prompt;
-	q.timeout_ms = timeout_ms;
-	pc_answer_free(f.answer);
-	f.answer = NULL;
-	return pc_query(f.pc, &q, &f.answer);
-}
-
-static void read_op(struct fake_peer *p, struct message *m, enum proto_op op)
-{
-	FAKE_CHECK(fake_read(p, m));
-	FAKE_CHECK(m->op == op);
-}
-
-static void read_close(struct fake_peer *p)
-{
-	struct message m;
-
-	while (fake_read(p, &m))
-		FAKE_CHECK(m.op == OP_CANCEL || m.op == OP_WINDOW);
-}
-
-/* ---- cases */
+/* blocking: deadlines, reconnecting, failing fast, fork; against a scripted server in a child process. */
+#include "tests/unit/client/blocking_test.h"
 
 static void serve_twice(struct fake_server *s)
 {
@@ -170,95 +96,6 @@ static void each_kind_of_call_gets_its_answer(void **state)
 	assert_int_equal(pc_ping(f.pc, 0, NULL), PC_OK);
 }
 
-static void serve_stream(struct fake_server *s)
-{
-	struct fake_peer p;
-	struct message m;
-
-	fake_greet(s, &p);
-	read_op(&p, &m, OP_QUERY);
-	FAKE_CHECK(m.request.stream && m.request.window > 0);
-	put_head(&p.out, m.id, SOURCE_LLM, "gpt-4o");
-	put_chunk(&p.out, m.id, PC_REASONING, 0, "hm");
-	put_chunk(&p.out, m.id, PC_TEXT, 1, "Hel");
-	put_chunk(&p.out, m.id, PC_TEXT, 1, "lo");
-	fake_send(&p);
-	put_end(&p.out, m.id, SOURCE_LLM, 0, NULL, NULL);
-	fake_send(&p);
-	read_close(&p);
-}
-
-static void serve_stopped_stream(struct fake_server *s)
-{
-	struct fake_peer p;
-	struct message m;
-	uint64_t id;
-
-	fake_greet(s, &p);
-	read_op(&p, &m, OP_QUERY);
-	id = m.id;
-	put_head(&p.out, id, SOURCE_LLM, "gpt-4o");
-	put_chunk(&p.out, id, PC_REASONING, 0, "hm");
-	put_chunk(&p.out, id, PC_TEXT, 1, "Hel");
-	put_chunk(&p.out, id, PC_TEXT, 1, "lo");
-	fake_send(&p);
-	read_op(&p, &m, OP_CANCEL);
-	FAKE_CHECK(m.id == id);
-	put_error(&p.out, id, ERR_CANCELLED);
-	fake_send(&p);
-	read_op(&p, &m, OP_PING);
-	put_message(&p.out, &(struct message){.op = OP_END, .id = m.id});
-	fake_send(&p);
-}
-
-static char streamed[256];
-
-static int on_chunk(void *owner, const struct pc_chunk *chunk)
-{
-	int *left = owner;
-
-	assert_string_equal(chunk->source, "llm");
-	assert_string_equal(chunk->model, "gpt-4o");
-	snprintf(streamed + strlen(streamed), sizeof(streamed) - strlen(streamed), "%d:%.*s ", chunk->kind,
-		 (int)chunk->len, chunk->data);
-	return left != NULL && --*left == 0;
-}
-
-static int ask_stream(int *left)
-{
-	struct pc_query q = PC_QUERY_INIT;
-
-	q.prompt = "Greet me";
-	q.timeout_ms = 3000;
-	streamed[0] = '\0';
-	return pc_query_stream(f.pc, &q, on_chunk, left, &f.answer);
-}
-
-static void a_stream_comes_in_pieces_and_as_a_whole(void **state)
-{
-	(void)state;
-	fake_spawn(&f.server, serve_stream);
-	assert_int_equal(ask_stream(NULL), PC_OK);
-	assert_string_equal(streamed, "2:hm 1:Hel 1:lo ");
-	assert_string_equal(pc_answer_text(f.answer), "Hello");
-	assert_int_equal(pc_answer_segment_count(f.answer), 2);
-	pc_close(f.pc);
-	f.pc = NULL;
-}
-
-static void a_chunk_callback_that_says_stop_ends_the_call(void **state)
-{
-	int left = 2;
-
-	(void)state;
-	fake_spawn(&f.server, serve_stopped_stream);
-	assert_int_equal(ask_stream(&left), PC_CANCELLED);
-	assert_string_equal(streamed, "2:hm 1:Hel ");
-	assert_null(f.answer);
-	assert_string_equal(pc_error(f.pc)->name, "CANCELLED");
-	assert_int_equal(pc_ping(f.pc, 0, NULL), PC_OK); /* on the same connection */
-}
-
 static void serve_error(struct fake_server *s)
 {
 	struct fake_peer p;
@@ -330,9 +167,7 @@ static void serve_nothing(struct fake_server *s)
 	struct message m;
 
 	fake_greet(s, &p);
-	read_op(&p, &m, OP_PING);
-	put_message(&p.out, &(struct message){.op = OP_END, .id = m.id});
-	fake_send(&p);
+	answer_ping(&p);
 	read_op(&p, &m, OP_QUERY);
 	read_op(&p, &m, OP_CANCEL);
 	read_close(&p);
@@ -384,9 +219,7 @@ static void serve_then_close(struct fake_server *s)
 	read_op(&p, &m, OP_PUT);
 	close(p.fd);
 	fake_greet(s, &p);
-	read_op(&p, &m, OP_PING); /* and no PUT */
-	put_message(&p.out, &(struct message){.op = OP_END, .id = m.id});
-	fake_send(&p);
+	answer_ping(&p); /* and no PUT */
 }
 
 static void a_lost_question_is_asked_once_more_and_a_lost_put_is_not(void **state)
@@ -460,20 +293,13 @@ static void a_server_of_another_protocol_is_told_apart(void **state)
 static void serve_parent_and_child(struct fake_server *s)
 {
 	struct fake_peer first, second;
-	struct message m;
 
 	fake_greet(s, &first);
-	read_op(&first, &m, OP_PING);
-	put_message(&first.out, &(struct message){.op = OP_END, .id = m.id});
-	fake_send(&first);
+	answer_ping(&first);
 	fake_greet(s, &second); /* the forked child's own */
-	read_op(&second, &m, OP_PING);
-	put_message(&second.out, &(struct message){.op = OP_END, .id = m.id});
-	fake_send(&second);
+	answer_ping(&second);
 	read_close(&second);
-	read_op(&first, &m, OP_PING); /* the parent's still serves */
-	put_message(&first.out, &(struct message){.op = OP_END, .id = m.id});
-	fake_send(&first);
+	answer_ping(&first); /* the parent's still serves */
 }
 
 static void a_forked_process_connects_anew_and_leaves_the_parents_socket_alone(void **state)
@@ -548,15 +374,11 @@ static void each_allocation_may_fail_and_the_call_says_so(void **state)
 	assert_int_equal(pc_stats(f.pc, 0, NULL), PC_UNAVAILABLE);
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(a_question_is_answered_and_asked_again_on_the_same_connection),
 		CASE(each_kind_of_call_gets_its_answer),
-		CASE(a_stream_comes_in_pieces_and_as_a_whole),
-		CASE(a_chunk_callback_that_says_stop_ends_the_call),
 		CASE(an_error_of_the_server_is_told_in_full),
 		CASE(a_wrong_token_is_refused_with_its_name),
 		CASE(without_a_server_calls_fail_at_once_for_a_second),

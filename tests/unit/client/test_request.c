@@ -207,6 +207,10 @@ static void a_structure_of_another_version_is_taken_if_it_asks_for_nothing_new(v
 	assert_int_equal(request_make(&ask, &request, &failure), PC_OK);
 	wide.later = 1;
 	assert_int_equal(request_make(&ask, &request, &failure), PC_INVALID);
+	wide.query.size = sizeof(wide.query);
+	wide.query.unused = 1; /* a field of a later one that fits into the same size */
+	assert_int_equal(request_make(&ask, &request, &failure), PC_INVALID);
+	wide.query.unused = 0;
 	wide.query.size = offsetof(struct pc_query, timeout_ms); /* an older one */
 	wide.query.timeout_ms = 7;
 	assert_int_equal(request_make(&ask, &request, &failure), PC_OK);
