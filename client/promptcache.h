@@ -22,7 +22,9 @@
  *   - Outputs (ret_x) are untouched when a call fails. Strings that go in are read before the call returns and are not
  *     kept; strings that come out belong to the object they were asked of.
  *   - Structures that go in carry their size (the _INIT macro sets it), so that later versions can add fields at the
- *     end. Structures that come out are made by the library, and may grow as well. */
+ *     end: an older program leaves them zero, a newer one that sets them is PC_INVALID to a library that does not know
+ *     them. Those that stand in arrays (pc_message, pc_param, pc_segment) never change. pc_failure and pc_chunk are made
+ *     by the library, and may grow. */
 #ifndef PROMPTCACHE_H
 #define PROMPTCACHE_H
 
@@ -39,9 +41,7 @@ extern "C" {
 #define PC_API
 #endif
 
-/* ---- status
- * -----------------------------------------------------------------------------------------------------------------
- * What every call returns. X(name, number, text) */
+/* ---- status: what every call returns. X(name, number, text) */
 /* clang-format off */
 #define PC_STATUSES(X)                                                                                                          \
 	X(OK, 0, "success")                                                                                                     \
@@ -108,9 +108,10 @@ struct pc_options {
 	void *(*resize)(void *owner, void *p, size_t size);
 	void *resize_owner; /* (borrowed) handed to resize; outlives the handle and its answers */
 
-	uint32_t frame_max;  /* largest frame we take, in bytes; larger answers come in pieces. 0: 1 MB; at least 4 KB,
-				at most 16 MB */
-	uint32_t output_max; /* event face: bytes waiting to be sent before calls are PC_OVERLOADED. 0: 64 MB */
+	/* Largest frame we take, in bytes; larger answers come in pieces. 0: 1 MB; at least 4 KB, at most 16 MB. */
+	uint32_t frame_max;
+	/* Bytes waiting to be sent before calls are PC_OVERLOADED. 0: 64 MB. */
+	uint32_t output_max;
 };
 #define PC_OPTIONS_INIT                                                                                                \
 	{                                                                                                              \
@@ -119,8 +120,8 @@ struct pc_options {
 
 struct pc; /* a blocking handle */
 
-/* NULL: default address, default options. PC_INVALID (an address that is none), PC_UNSUPPORTED (tls://), PC_NO_MEMORY.
- * */
+/* NULL: default address, default options. PC_INVALID (an address that is none), PC_UNSUPPORTED (tls://),
+ * PC_NO_MEMORY. */
 PC_API int pc_open(struct pc **ret, const char *address);
 PC_API int pc_open_with(struct pc **ret, const struct pc_options *options);
 PC_API void pc_close(struct pc *pc); /* accepts NULL. Answers live on. */
@@ -183,10 +184,11 @@ struct pc_query {
 	uint64_t max_age_ms;   /* take nothing older than this */
 	uint64_t ttl_ms;       /* keep the answer at most this long */
 	uint32_t window_bytes; /* streams: bytes on their way to us at most; 0: 256 KB */
+	uint32_t unused;       /* 0. No padding at the end: a later field must not lie where nobody has set a zero */
 };
 #define PC_QUERY_INIT                                                                                                  \
 	{                                                                                                              \
-		sizeof(struct pc_query), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0           \
+		sizeof(struct pc_query), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0        \
 	}
 
 /* ---- the answer */
@@ -197,8 +199,8 @@ enum pc_kind {
 	PC_REFUSAL = 3,
 	PC_TOOL_CALL = 4
 };
-PC_API const char *pc_kind_name(
-	int kind); /* "text", "reasoning", "refusal", "tool_call"; "unknown" for a later version's */
+/* "text", "reasoning", "refusal", "tool_call"; "unknown" for a later version's. */
+PC_API const char *pc_kind_name(int kind);
 
 struct pc_segment {
 	int kind;	  /* enum pc_kind, or a later version's */
@@ -206,38 +208,44 @@ struct pc_segment {
 	size_t len;
 };
 
-struct pc_answer; /* Made by calls, freed by you; may outlive its handle. */
+/* Made by calls, freed by you; may outlive its handle. Strings are never NULL. */
+struct pc_answer;
+PC_API void pc_answer_free(struct pc_answer *a); /* accepts NULL */
 
-PC_API void pc_answer_free(struct pc_answer *a);	      /* accepts NULL */
-PC_API const char *pc_answer_text(const struct pc_answer *a); /* all text segments, ended by a NUL */
+/* What was said: all text segments as one string, ended by a NUL; and each segment. NULL: no such segment. */
+PC_API const char *pc_answer_text(const struct pc_answer *a);
 PC_API size_t pc_answer_text_len(const struct pc_answer *a);
 PC_API size_t pc_answer_segment_count(const struct pc_answer *a);
-PC_API const struct pc_segment *pc_answer_segment(const struct pc_answer *a, size_t i); /* NULL: no such segment */
+PC_API const struct pc_segment *pc_answer_segment(const struct pc_answer *a, size_t i);
 
-PC_API const char *pc_answer_source(
-	const struct pc_answer *a);		     /* exact, semantic, llm, joined, stale; none for a miss */
-PC_API int pc_answer_hit(const struct pc_answer *a); /* it came from the cache: exact, semantic or stale */
+/* Where it came from: exact, semantic, llm, joined, stale; none for a miss. hit: from the cache, so exact, semantic or
+ * stale. upstream: the one that answered; "" for a hit. finish_reason: as the provider said it: stop, length, … */
+PC_API const char *pc_answer_source(const struct pc_answer *a);
+PC_API int pc_answer_hit(const struct pc_answer *a);
 PC_API const char *pc_answer_model(const struct pc_answer *a);
-PC_API const char *pc_answer_upstream(const struct pc_answer *a); /* the upstream that answered; "" for a hit */
-PC_API const char *pc_answer_finish_reason(
-	const struct pc_answer *a);			/* as the provider said it: stop, length, tool_calls, ... */
-PC_API int pc_answer_stored(const struct pc_answer *a); /* it is in the cache now */
-PC_API const char *pc_answer_reason(
-	const struct pc_answer *a); /* why it is, or is not: stored, already, no_store, ... */
-PC_API const char *pc_answer_reason_text(const struct pc_answer *a); /* the same as a sentence */
+PC_API const char *pc_answer_upstream(const struct pc_answer *a);
+PC_API const char *pc_answer_finish_reason(const struct pc_answer *a);
+
+/* Whether it is in the cache now, and why it is, or is not: a name (stored, already, no_store, …) and a sentence. entry:
+ * its name in hexadecimal; "" if there is none. */
+PC_API int pc_answer_stored(const struct pc_answer *a);
+PC_API const char *pc_answer_reason(const struct pc_answer *a);
+PC_API const char *pc_answer_reason_text(const struct pc_answer *a);
+PC_API const char *pc_answer_entry(const struct pc_answer *a);
+
+/* What it cost and saved. cached: those of the prompt's tokens that the provider had in its own cache. */
 PC_API uint64_t pc_answer_prompt_tokens(const struct pc_answer *a);
 PC_API uint64_t pc_answer_completion_tokens(const struct pc_answer *a);
-PC_API uint64_t
-pc_answer_cached_tokens(const struct pc_answer *a); /* of the prompt's, those the provider had in its cache */
+PC_API uint64_t pc_answer_cached_tokens(const struct pc_answer *a);
 PC_API uint64_t pc_answer_tokens_saved(const struct pc_answer *a);
 PC_API double pc_answer_cost_saved_usd(const struct pc_answer *a);
-PC_API uint64_t pc_answer_age_ms(const struct pc_answer *a);	 /* of the entry served */
-PC_API uint64_t pc_answer_latency_us(const struct pc_answer *a); /* from the call to its end, as seen here */
-PC_API const char *pc_answer_entry(
-	const struct pc_answer *a); /* name of the entry in hexadecimal; "" if there is none */
-PC_API uint64_t
-pc_answer_as_of(const struct pc_answer *a); /* server's stamp, us: all invalidations up to it were seen */
-PC_API uint64_t pc_answer_removed(const struct pc_answer *a); /* of pc_invalidate: entries forgotten in memory */
+
+/* age: of the entry served. latency: from the call to its end, as seen here. as_of: the server's stamp, in microseconds:
+ * all invalidations up to it were seen. removed: of pc_invalidate: entries forgotten in memory. */
+PC_API uint64_t pc_answer_age_ms(const struct pc_answer *a);
+PC_API uint64_t pc_answer_latency_us(const struct pc_answer *a);
+PC_API uint64_t pc_answer_as_of(const struct pc_answer *a);
+PC_API uint64_t pc_answer_removed(const struct pc_answer *a);
 
 /* 1 and *ret, or 0 where there is none (all but semantic hits). */
 PC_API int pc_answer_similarity(const struct pc_answer *a, double *ret);
@@ -248,10 +256,10 @@ PC_API const char *pc_answer_stage(const struct pc_answer *a, size_t i, uint64_t
 PC_API const char *pc_answer_stat(const struct pc_answer *a, size_t i, double *ret);
 
 /* ---- blocking calls
- * --------------------------------------------------------------------------------------------------------- Each ends
- * within its deadline. ret is set with PC_OK (pc_lookup: with PC_MISS too), and may be NULL where the answer does not
- * matter. A connection that is lost is made again; a query or lookup that had no byte of an answer is then sent once
- * more, a put or invalidate that was sent is not. */
+ *
+ * Each ends within its deadline. ret is set with PC_OK (pc_lookup: with PC_MISS too), and may be NULL where the answer
+ * does not matter. A connection that is lost is made again; a query or lookup that had no byte of an answer is then sent
+ * once more, a put or invalidate that was sent is not. */
 
 /* A piece of an answer, in order. */
 struct pc_chunk {
@@ -308,8 +316,8 @@ PC_API int pc_stats(struct pc *pc, unsigned timeout_ms, struct pc_answer **ret);
 PC_API int pc_ping(struct pc *pc, unsigned timeout_ms, struct pc_answer **ret);	 /* its latency_us is the round trip */
 
 /* ---- the event face
- * --------------------------------------------------------------------------------------------------------- Any number
- * of calls in flight on one connection; all that were started in one turn of the loop leave in one write.
+ *
+ * Any number of calls in flight on one connection; all that were started in one turn of the loop leave in one write.
  *
  * Law: a call that was started ends exactly once, by `done` or by pc_async_cancel returning, never both, and never
  * before the function that started it has returned. After that the library does not touch the call again. A start that

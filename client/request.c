@@ -7,7 +7,16 @@
 
 #define ZONE_CHUNK_BYTES 2048
 
-/* Bits of request_body that stand for the question: they go with each of the four operations. */
+/* A program of an earlier version must not have padding where a later one has a field. */
+#define ENDS_WITH(type, field)                                                                                         \
+	_Static_assert(offsetof(struct type, field) + sizeof(((struct type *)0)->field) == sizeof(struct type),        \
+		       "padding at the end of " #type)
+ENDS_WITH(pc_options, output_max);
+ENDS_WITH(pc_query, unused);
+ENDS_WITH(pc_content, completion_tokens);
+ENDS_WITH(pc_loop, closed);
+
+/* What is being made, and where to say why it cannot be. */
 struct builder {
 	struct request *request;
 	struct request_body *body;
@@ -384,7 +393,7 @@ static int request_fill(struct builder *b, const struct ask *ask)
 
 	if (ask->op == OP_STATS || ask->op == OP_PING)
 		return timeout_set(b, ask, ask->timeout_ms);
-	if (ask->query == NULL || !request_copy_sized(&q, sizeof(q), ask->query))
+	if (ask->query == NULL || !request_copy_sized(&q, sizeof(q), ask->query) || q.unused != 0)
 		return failure_set(b->failure, PC_INVALID, "query", "no query, or not set up with PC_QUERY_INIT");
 
 	int status = timeout_set(b, ask, q.timeout_ms);
