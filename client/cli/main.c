@@ -118,7 +118,10 @@ static int cli_run(struct cli *c)
 	options.client = name;
 	status = pc_uv_open(&c->async, &c->loop, &options);
 	if (status != PC_OK) {
-		fprintf(stderr, "promptcache: %s: %s\n", pc_status_name(status), pc_strerror(status));
+		fprintf(stderr,
+			"promptcache: %s: %s; an address is unix:/path or tcp://host:port (--server, "
+			"$PROMPTCACHE_SERVER)\n",
+			pc_status_name(status), pc_strerror(status));
 		return exit_of_status(status);
 	}
 	uv_signal_init(&c->loop, &c->interrupt);
