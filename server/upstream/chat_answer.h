@@ -20,7 +20,7 @@ enum chat_status {
 	CHAT_STOPPED,	/* piece returned false */
 	CHAT_MALFORMED, /* not what the API promises */
 	CHAT_REPORTED,	/* an error object in place of an answer: see error */
-	CHAT_TOO_LARGE, /* ANSWER_BYTES_MAX, SEGMENTS_MAX, CHAT_TOOL_CALLS_MAX */
+	CHAT_TOO_LARGE, /* ANSWER_BYTES_MAX, SEGMENTS_MAX, CHAT_TOOL_CALLS_MAX, CHAT_JSON_VALUES_MAX */
 	CHAT_NO_MEMORY,
 };
 

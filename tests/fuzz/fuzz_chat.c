@@ -64,7 +64,7 @@ static void read_whole(struct slice body)
 	struct pieces p;
 
 	if (tree == NULL) {
-		assert(status == CHAT_MALFORMED || status == CHAT_NO_MEMORY);
+		assert(status == CHAT_MALFORMED || status == CHAT_TOO_LARGE || status == CHAT_NO_MEMORY);
 		return;
 	}
 	pieces_init(&p);

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "server/upstream/chat_json.h"
 #include "server/upstream/chat_stream.h"
 #include "tests/unit/upstream/gathered.h"
 
@@ -62,6 +63,31 @@ static void a_stream_may_be_cut_anywhere(void **state)
 		assert_int_equal(f.answer.prompt_tokens, 7);
 		assert_int_equal(f.answer.completion_tokens, 2);
 	}
+}
+
+/* An event in which a word stands so often; quoted: as one string. */
+static enum chat_status feed_many(const char *word, size_t times, bool quoted)
+{
+	const char *quote = quoted ? "\"" : "";
+	enum chat_status status;
+	struct buf event;
+
+	buf_init(&event, SSE_EVENT_BYTES_MAX, NULL);
+	assert_true(buf_append_str(&event, "data: {\"choices\":[],\"z\":[") && buf_append_str(&event, quote));
+	for (size_t i = 0; i < times; i++)
+		assert_true(buf_append_str(&event, word));
+	assert_true(buf_append_str(&event, quote) && buf_append_str(&event, quoted ? "]}\n\n" : "0]}\n\n"));
+	status = chat_stream_feed(&f.stream, buf_slice(&event));
+	buf_free(&event);
+	return status;
+}
+
+static void more_values_than_an_answer_has_are_not_parsed(void **state)
+{
+	(void)state;
+	assert_int_equal(feed_many("0,", CHAT_JSON_VALUES_MAX - 100, false), CHAT_OK);
+	assert_int_equal(feed_many("\\\"[{,", 200000, true), CHAT_OK); /* within a string they are none */
+	assert_int_equal(feed_many("[],", CHAT_JSON_VALUES_MAX, false), CHAT_TOO_LARGE);
 }
 
 static void without_done_it_takes_a_clean_end(void **state)
@@ -146,6 +172,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(a_stream_may_be_cut_anywhere),
+		CASE(more_values_than_an_answer_has_are_not_parsed),
 		CASE(without_done_it_takes_a_clean_end),
 		CASE(without_a_finish_reason_it_is_not_whole),
 		CASE(half_an_event_at_the_end_is_not_an_event),
