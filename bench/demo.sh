@@ -19,7 +19,7 @@ finish() {
 	[ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true
 	[ -z "$provider" ] || kill "$provider" 2>/dev/null || true
 	wait 2>/dev/null || true
-	if [ $rc != 0 ] && [ -s "$work/daemon.log" ]; then
+	if [ $rc != 0 ] && [ $rc != 130 ] && [ -s "$work/daemon.log" ]; then
 		echo "demo: the daemon's last words:" >&2
 		tail -5 "$work/daemon.log" >&2
 	fi
@@ -100,8 +100,7 @@ wait "${pids[@]}"
 awk -F'\t' '$1 == "20 at once" { n[$2]++ } END { for (s in n) printf "   %s: %d\n", s, n[s] }' "$work/answers.tsv"
 
 say "5. A streamed answer, as it comes"
-promptcache query --stream "Write me a friendly welcome message for a new team member." | head -c 400
-echo
+promptcache query --stream "Write me a friendly welcome message of two sentences for a new team member."
 
 say "6. kill -9, restart, and the ten most frequent questions again"
 sleep 0.2 # one commit interval: what was answered before it is on disk
