@@ -1,8 +1,10 @@
 /* call: one call of an LLM, from its slot to its last byte.
  *
- *      WAITING ──slot──> BUILDING ──> SENDING ──> (PARSING) ──> ENDED       BUILDING and PARSING go through the pool when they are long
+ *      WAITING ──slot──> BUILDING ──> SENDING ──> (PARSING) ──> ENDED
  *         ^                             │            │
  *         └──────── RESTING <───────────┴────────────┘   failed, retryable, nothing delivered yet, attempts and time left
+ *
+ * BUILDING, PARSING and the events of a stream go through the pool when they are long: JSON takes 12 to 21 ms a MB.
  *
  * Any state may become ENDED by upstream_cancel or the deadline. The memory goes in a deferred task, because a call may
  * end inside its own `piece`; if a pool job still has it, after that. Its slot is given back then: what was cancelled
@@ -275,16 +277,57 @@ static void call_on_linger(struct deadline *d)
 	call_conclude(c);
 }
 
-static bool call_on_stream_data(struct call *c, struct slice piece)
+static void call_work_event(struct pool_job *job)
 {
-	enum chat_status status = chat_stream_feed(&c->stream, piece);
+	struct call *c = (struct call *)((char *)job - offsetof(struct call, job));
 
+	c->tree = chat_json_parse(buf_slice(&c->stream.held), &c->parsed);
+}
+
+static void call_on_event(struct pool_job *job);
+
+/* What the stream wants next: a long event parsed, or the response's end after [DONE]. */
+static void call_watch_stream(struct call *c)
+{
+	if (chat_stream_is_held(&c->stream)) {
+		if (!c->job_running)
+			call_submit(c, call_work_event, call_on_event);
+	} else if (c->stream.done && c->transfer_running && !c->pause.armed) {
+		loop_arm(c->up->set->loop, &c->pause, UINT64_C(1000) * CALL_LINGER_MS, call_on_linger);
+	}
+}
+
+/* False: the attempt, or the call, is at its end. */
+static bool call_take_stream(struct call *c, enum chat_status status)
+{
 	if (c->state == CALL_ENDED)
 		return false;
 	c->status = status;
-	if (status == CHAT_OK && c->stream.done && !c->pause.armed)
-		loop_arm(c->up->set->loop, &c->pause, UINT64_C(1000) * CALL_LINGER_MS, call_on_linger);
-	return status == CHAT_OK;
+	if (status == CHAT_OK)
+		call_watch_stream(c);
+	return status == CHAT_OK && c->state != CALL_ENDED;
+}
+
+static void call_on_event(struct pool_job *job)
+{
+	struct call *c = (struct call *)((char *)job - offsetof(struct call, job));
+	json_t *tree = c->tree;
+	bool more;
+
+	c->job_running = false;
+	if (c->state == CALL_ENDED) {
+		call_release(c);
+		return;
+	}
+	c->tree = NULL;
+	more = call_take_stream(c, chat_stream_resume(&c->stream, tree, c->parsed));
+	json_decref(tree);
+	if (c->state == CALL_ENDED || (more && (c->transfer_running || c->job_running)))
+		return;
+	if (c->transfer_running)
+		http_cancel(&c->transfer);
+	c->transfer_running = false;
+	call_conclude(c);
 }
 
 static bool call_on_data(struct http_transfer *t, struct slice piece)
@@ -295,7 +338,7 @@ static bool call_on_data(struct http_transfer *t, struct slice piece)
 	if (c->kind == RESPONSE_FOREIGN)
 		return false;
 	if (c->kind == RESPONSE_STREAM)
-		return call_on_stream_data(c, piece);
+		return call_take_stream(c, chat_stream_feed(&c->stream, piece));
 	if (piece.n > max - c->response.n)
 		c->status = CHAT_TOO_LARGE;
 	else if (!buf_append(&c->response, piece.p, piece.n))
@@ -352,7 +395,7 @@ static void call_on_done(struct http_transfer *t)
 	loop_disarm(c->up->set->loop, &c->pause);
 	if (t->outcome == HTTP_DONE && c->kind == RESPONSE_WHOLE && c->status == CHAT_OK)
 		call_parse(c);
-	else
+	else if (!c->job_running) /* else a long event is being parsed: the response is not judged before */
 		call_conclude(c);
 }
 

@@ -44,7 +44,7 @@ struct call {
 	struct deadline pause; /* RESTING: the next attempt; SENDING: lingering after [DONE] */
 	struct slot slot;
 
-	struct pool_job job; /* BUILDING, PARSING */
+	struct pool_job job; /* BUILDING, PARSING; SENDING: a long event of a stream */
 	bool job_running;
 	struct buf frame_copy; /* the job's: the caller's frame may go before the job ends */
 	struct buf body;
@@ -57,6 +57,7 @@ struct call {
 	enum response_kind kind;
 	struct buf response; /* WHOLE, ERROR */
 	enum chat_status status;
+	enum chat_status parsed; /* the job's: why there is no tree */
 	json_t *tree;
 	struct chat_answer answer;
 	struct chat_stream stream;

@@ -108,9 +108,10 @@ enum sse_status sse_feed(struct sse *s, struct slice piece)
 			return sse_append(&s->line, piece);
 		s->skip_lf = piece.p[length] == '\r';
 		status = sse_end_line(s, slice_of(piece.p, length));
+		piece = slice_of(piece.p + length + 1, piece.n - length - 1);
+		s->rest = piece;
 		if (status != SSE_OK)
 			return status;
-		piece = slice_of(piece.p + length + 1, piece.n - length - 1);
 	}
 	return SSE_OK;
 }

@@ -14,11 +14,12 @@ struct sse {
 	/* One event's data, borrowed during the call. False: stop. */
 	bool (*event)(void *owner, struct slice data);
 	void *owner;
+	struct slice rest; /* (borrowed from the piece) after SSE_STOPPED: what was not looked at */
 };
 
 enum sse_status {
 	SSE_OK,
-	SSE_STOPPED /* event returned false */,
+	SSE_STOPPED, /* event returned false; what is fed next goes on behind that event */
 	SSE_TOO_LONG,
 	SSE_NO_MEMORY
 };

@@ -38,6 +38,17 @@ static void check_answer(const struct chat_answer *a)
 	assert(a->finished == (a->finish_reason[0] != '\0'));
 }
 
+/* As the loop does with what the pool has parsed. */
+static enum chat_status resume(struct chat_stream *s)
+{
+	enum chat_status status = CHAT_OK;
+	json_t *tree = chat_json_parse(buf_slice(&s->held), &status);
+
+	status = chat_stream_resume(s, tree, status);
+	json_decref(tree);
+	return status;
+}
+
 static void read_stream(struct pieces *p, const uint8_t *data, size_t size, size_t step)
 {
 	struct chat_answer answer;
@@ -49,6 +60,8 @@ static void read_stream(struct pieces *p, const uint8_t *data, size_t size, size
 	chat_stream_init(&stream, &answer);
 	for (size_t at = 0; at < size && status == CHAT_OK; at += step)
 		status = chat_stream_feed(&stream, slice_of(data + at, step < size - at ? step : size - at));
+	while (chat_stream_is_held(&stream))
+		status = resume(&stream);
 	if (chat_stream_is_whole(&stream, true))
 		status = chat_answer_finish(&answer);
 	check_answer(&answer);

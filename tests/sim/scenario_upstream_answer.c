@@ -85,6 +85,83 @@ static void a_long_body_and_a_long_prompt_go_through_the_pool(void **state)
 	free(text);
 }
 
+/* A stream of one short event and one that goes through the pool for 5 ms, and then more, all in one piece. */
+static struct http_sim_rule *begins_long(enum http_sim_ending ending)
+{
+	struct http_sim_rule *r = begins();
+	char *text = calloc(1, LONG_BYTES + 1);
+	struct buf piece;
+
+	memset(text, 'a', LONG_BYTES);
+	buf_init(&piece, 1 << 20, NULL);
+	assert_true(buf_append_str(&piece, "data: {\"choices\":[{\"delta\":{\"content\":\"") &&
+		    buf_append_str(&piece, text) && buf_append_str(&piece, "\"}}]}\n\n") &&
+		    buf_append_str(&piece, "data: {\"choices\":[{\"delta\":{\"content\":\"lo\"}}]}\n\n"));
+	http_sim_bytes(r, 0, buf_slice(&piece));
+	if (ending == HTTP_SIM_CLEAN)
+		http_sim_chat_end(r, 0, "stop");
+	else
+		http_sim_end(r, 0, ending);
+	loop_sim_job_delay_us(f.loop, 5 * MS);
+	buf_free(&piece);
+	free(text);
+	return r;
+}
+
+static void a_long_event_of_a_stream_goes_through_the_pool_and_the_end_waits_for_it(void **state)
+{
+	struct fixture_call *c;
+
+	(void)state;
+	begins_long(HTTP_SIM_CLEAN);
+	c = start(0, 0);
+	run_ms(24);
+	assert_int_equal(c->pieces, 1);
+	assert_false(c->ended);
+	run_ms(2);
+	assert_true(c->ended);
+	assert_int_equal(c->result.code, ERR_NONE);
+	assert_int_equal(c->pieces, 3);
+	assert_int_equal(c->bytes, 3 + LONG_BYTES + 2);
+	assert_int_equal(http_sim_counters(f.http).cancelled, 0);
+}
+
+static void a_stream_that_breaks_behind_a_long_event_is_interrupted_with_all_that_came(void **state)
+{
+	struct fixture_call *c;
+
+	(void)state;
+	begins_long(HTTP_SIM_CUT);
+	c = start(0, 0);
+	run_ms(30);
+	expect_error(c, ERR_INTERRUPTED, "");
+	assert_int_equal(c->bytes, 3 + LONG_BYTES + 2);
+}
+
+static void a_call_may_end_while_its_long_event_is_parsed(void **state)
+{
+	(void)state;
+	begins_long(HTTP_SIM_HANG);
+	start(0, 0);
+	run_ms(22);
+	cancel(&f.calls[0]);
+	start(1, 23);
+	run_ms(24);
+	expect_error(&f.calls[1], ERR_TIMEOUT, "");
+	start(2, 0)->cancel_after = 2; /* inside the piece that the long event is */
+	run_ms(30);
+	assert_true(f.calls[2].ended);
+	start(3, 0)->stop_after = 2;
+	run_ms(30);
+	expect_error(&f.calls[3], ERR_TOO_LARGE, "");
+	loop_sim_refuse_jobs(f.loop, 1);
+	start(4, 0);
+	run_ms(30);
+	expect_error(&f.calls[4], ERR_NO_MEMORY, "");
+	assert_int_equal(http_sim_counters(f.http).running, 0);
+	assert_int_equal(metric("upstream_in_flight"), 0);
+}
+
 static void done_and_a_finish_reason_make_it_whole_whatever_the_connection_does(void **state)
 {
 	static const enum http_sim_ending endings[] = {HTTP_SIM_CUT, HTTP_SIM_HANG};
@@ -369,6 +446,9 @@ int main(void)
 		CASE(an_answer_comes_in_pieces_as_the_provider_sends_them),
 		CASE(json_is_taken_although_a_stream_was_asked_for),
 		CASE(a_long_body_and_a_long_prompt_go_through_the_pool),
+		CASE(a_long_event_of_a_stream_goes_through_the_pool_and_the_end_waits_for_it),
+		CASE(a_stream_that_breaks_behind_a_long_event_is_interrupted_with_all_that_came),
+		CASE(a_call_may_end_while_its_long_event_is_parsed),
 		CASE(done_and_a_finish_reason_make_it_whole_whatever_the_connection_does),
 		CASE(without_done_a_clean_end_is_enough_and_a_cut_is_not),
 		CASE(tool_calls_are_delivered_at_the_end_so_a_cut_before_is_tried_again),

@@ -46,6 +46,17 @@ static void again(void)
 	setup(NULL);
 }
 
+/* What the pool and the loop do with a long event. */
+static enum chat_status resume(void)
+{
+	enum chat_status status = CHAT_OK;
+	json_t *tree = chat_json_parse(buf_slice(&f.stream.held), &status);
+
+	status = chat_stream_resume(&f.stream, tree, status);
+	json_decref(tree);
+	return status;
+}
+
 static enum chat_status feed(const char *text) { return chat_stream_feed(&f.stream, slice_str(text)); }
 
 static void a_stream_may_be_cut_anywhere(void **state)
@@ -79,7 +90,81 @@ static enum chat_status feed_many(const char *word, size_t times, bool quoted)
 	assert_true(buf_append_str(&event, quote) && buf_append_str(&event, quoted ? "]}\n\n" : "0]}\n\n"));
 	status = chat_stream_feed(&f.stream, buf_slice(&event));
 	buf_free(&event);
-	return status;
+	return chat_stream_is_held(&f.stream) ? resume() : status;
+}
+
+static void long_event(struct buf *out, char letter)
+{
+	assert_true(buf_append_str(out, "data: {\"choices\":[{\"delta\":{\"content\":\""));
+	for (size_t i = 0; i < CHAT_POOL_BYTES; i++)
+		assert_true(buf_append(out, &letter, 1));
+	assert_true(buf_append_str(out, "\"}}]}\r\n\r\n"));
+}
+
+static void a_long_event_is_held_and_what_comes_behind_it_waits(void **state)
+{
+	struct buf stream;
+	size_t at, held = 0;
+
+	(void)state;
+	buf_init(&stream, 1 << 20, NULL);
+	assert_true(buf_append_str(&stream, TEXT("A")));
+	long_event(&stream, 'x');
+	long_event(&stream, 'y');
+	assert_true(buf_append_str(&stream, TEXT("B") FINISH DONE));
+	for (size_t step = stream.n; step > 100; step /= 3) {
+		again();
+		for (at = 0; at < stream.n; at += step) {
+			size_t n = step < stream.n - at ? step : stream.n - at;
+
+			assert_int_equal(chat_stream_feed(&f.stream, slice_of(stream.p + at, n)), CHAT_OK);
+		}
+		assert_int_equal(f.got.pieces, 1);
+		for (held = 0; chat_stream_is_held(&f.stream); held++) {
+			assert_false(chat_stream_is_whole(&f.stream, true));
+			assert_int_equal(resume(), CHAT_OK);
+		}
+		assert_int_equal(held, 2);
+		assert_int_equal(f.got.pieces, 4);
+		assert_int_equal(f.got.bytes, 2 + 2 * CHAT_POOL_BYTES);
+		assert_true(chat_stream_is_whole(&f.stream, false));
+	}
+	buf_free(&stream);
+}
+
+static void a_long_event_that_is_no_json_ends_it(void **state)
+{
+	static char text[CHAT_POOL_BYTES + 1];
+
+	(void)state;
+	memset(text, '[', sizeof(text) - 1);
+	assert_int_equal(feed("data: "), CHAT_OK);
+	assert_int_equal(feed(text), CHAT_OK);
+	assert_int_equal(feed("[\n\n" TEXT("A")), CHAT_OK);
+	assert_true(chat_stream_is_held(&f.stream));
+	assert_int_equal(resume(), CHAT_MALFORMED);
+	assert_int_equal(feed(TEXT("B")), CHAT_MALFORMED);
+	assert_int_equal(f.got.pieces, 0);
+}
+
+static void what_waits_behind_a_long_event_is_limited(void **state)
+{
+	static char piece[1 << 20];
+	enum chat_status status = CHAT_OK;
+	struct buf event;
+	size_t fed;
+
+	(void)state;
+	buf_init(&event, 1 << 20, NULL);
+	long_event(&event, 'x');
+	assert_int_equal(chat_stream_feed(&f.stream, buf_slice(&event)), CHAT_OK);
+	for (fed = 0; status == CHAT_OK; fed += sizeof(piece))
+		status = chat_stream_feed(&f.stream, slice_of(piece, sizeof(piece)));
+	assert_int_equal(status, CHAT_TOO_LARGE);
+	assert_in_range(fed, CHAT_BODY_BYTES_MAX, CHAT_BODY_BYTES_MAX + sizeof(piece));
+	assert_int_equal(resume(), CHAT_TOO_LARGE);
+	assert_int_equal(f.got.pieces, 0);
+	buf_free(&event);
 }
 
 static void more_values_than_an_answer_has_are_not_parsed(void **state)
@@ -173,6 +258,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(a_stream_may_be_cut_anywhere),
 		CASE(more_values_than_an_answer_has_are_not_parsed),
+		CASE(a_long_event_is_held_and_what_comes_behind_it_waits),
+		CASE(a_long_event_that_is_no_json_ends_it),
+		CASE(what_waits_behind_a_long_event_is_limited),
 		CASE(without_done_it_takes_a_clean_end),
 		CASE(without_a_finish_reason_it_is_not_whole),
 		CASE(half_an_event_at_the_end_is_not_an_event),
