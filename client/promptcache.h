@@ -22,9 +22,9 @@
  *   - Outputs (ret_x) are untouched when a call fails. Strings that go in are read before the call returns and are not
  *     kept; strings that come out belong to the object they were asked of.
  *   - Structures that go in carry their size (the _INIT macro sets it), so that later versions can add fields at the
- *     end: an older program leaves them zero, a newer one that sets them is PC_INVALID to a library that does not know
- *     them. Those that stand in arrays (pc_message, pc_param, pc_segment) never change. pc_failure and pc_chunk are made
- *     by the library, and may grow. */
+ *     end: an older program leaves them zero, a newer one that sets them is PC_INVALID to a library that does not
+ *     know them. Those that stand in arrays (pc_message, pc_param, pc_segment) never change. pc_failure and pc_chunk
+ *     are made by the library, and may grow. */
 #ifndef PROMPTCACHE_H
 #define PROMPTCACHE_H
 
@@ -219,15 +219,15 @@ PC_API size_t pc_answer_segment_count(const struct pc_answer *a);
 PC_API const struct pc_segment *pc_answer_segment(const struct pc_answer *a, size_t i);
 
 /* Where it came from: exact, semantic, llm, joined, stale; none for a miss. hit: from the cache, so exact, semantic or
- * stale. upstream: the one that answered; "" for a hit. finish_reason: as the provider said it: stop, length, … */
+ * stale. upstream: the one that answered; "" for a hit. finish_reason: as the provider said it: stop, length, ... */
 PC_API const char *pc_answer_source(const struct pc_answer *a);
 PC_API int pc_answer_hit(const struct pc_answer *a);
 PC_API const char *pc_answer_model(const struct pc_answer *a);
 PC_API const char *pc_answer_upstream(const struct pc_answer *a);
 PC_API const char *pc_answer_finish_reason(const struct pc_answer *a);
 
-/* Whether it is in the cache now, and why it is, or is not: a name (stored, already, no_store, …) and a sentence. entry:
- * its name in hexadecimal; "" if there is none. */
+/* Whether it is in the cache now, and why it is, or is not: a name (stored, already, no_store, ...) and a sentence.
+ * entry: its name in hexadecimal; "" if there is none. */
 PC_API int pc_answer_stored(const struct pc_answer *a);
 PC_API const char *pc_answer_reason(const struct pc_answer *a);
 PC_API const char *pc_answer_reason_text(const struct pc_answer *a);
@@ -240,8 +240,8 @@ PC_API uint64_t pc_answer_cached_tokens(const struct pc_answer *a);
 PC_API uint64_t pc_answer_tokens_saved(const struct pc_answer *a);
 PC_API double pc_answer_cost_saved_usd(const struct pc_answer *a);
 
-/* age: of the entry served. latency: from the call to its end, as seen here. as_of: the server's stamp, in microseconds:
- * all invalidations up to it were seen. removed: of pc_invalidate: entries forgotten in memory. */
+/* age: of the entry served. latency: from the call to its end, as seen here. as_of: the server's stamp, in
+ * microseconds: all invalidations up to it were seen. removed: of pc_invalidate: entries forgotten in memory. */
 PC_API uint64_t pc_answer_age_ms(const struct pc_answer *a);
 PC_API uint64_t pc_answer_latency_us(const struct pc_answer *a);
 PC_API uint64_t pc_answer_as_of(const struct pc_answer *a);
@@ -257,9 +257,9 @@ PC_API const char *pc_answer_stat(const struct pc_answer *a, size_t i, double *r
 
 /* ---- blocking calls
  *
- * Each ends within its deadline. ret is set with PC_OK (pc_lookup: with PC_MISS too), and may be NULL where the answer
- * does not matter. A connection that is lost is made again; a query or lookup that had no byte of an answer is then sent
- * once more, a put or invalidate that was sent is not. */
+ * Each ends within its deadline. ret is set with PC_OK (pc_lookup: with PC_MISS too), and may be NULL where the
+ * answer does not matter. A connection that is lost is made again; a query or lookup that had no byte of an answer is
+ * then sent once more, a put or invalidate that was sent is not. */
 
 /* A piece of an answer, in order. */
 struct pc_chunk {

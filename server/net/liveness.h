@@ -7,8 +7,8 @@
  *      requests wait                               → PING every PING_INTERVAL_MS; two unanswered → close
  *      nothing waits                               → close          net.idle_timeout
  *
- * While output waits no PING is sent: it would stand behind that output, and a client that takes it slowly shows by that
- * that it lives.
+ * While output waits no PING is sent: it would stand behind that output, and a client that takes it, however
+ * slowly, lives.
  *
  * Pure: times in microseconds, 0 stands for "not". The connection keeps one deadline and asks again when it fires:
  * noting a time costs nothing, so the hot path arms no timer. */

@@ -7,8 +7,8 @@
  * An answer travels whole in END unless the client asked for a stream and it is longer than REQUEST_WHOLE_BYTES_MAX,
  * or it is larger than the client's frames or its credit: then it travels in CHUNKs, and END carries the rest.
  *
- * A finished answer that waits for WINDOW does so for net.write_timeout at most: credit that never comes is a client that
- * does not read. (While the answer is being made, the client's own deadline runs.)
+ * A finished answer that waits for WINDOW does so for net.write_timeout at most: credit that never comes is a client
+ * that does not read. (While the answer is being made, the client's own deadline runs.)
  *
  * Answers that wait for their clients are counted (net_held_bytes): a copy that is cut into CHUNKs whole, an entry by the
  * share of those that hold it. Beyond net.output_limit a request gets OVERLOADED instead of waiting.
