@@ -23,7 +23,10 @@
 #include "server/net/request.h"
 #include "server/net/settings.h"
 
-#define CONN_FRAMES_PER_TURN_MAX 128 /* the rest waits for the next turn, so that no connection holds the loop */
+#define CONN_FRAMES_PER_TURN_MAX 128  /* the rest waits for the next turn, so that no connection holds the loop */
+#define CONN_TURN_US		 2000 /* and no connection is read or parsed after so much of a turn */
+#define CONN_FRAMES_PER_LOOK	 16   /* small frames between two looks at the clock */
+#define CONN_FRAME_SMALL	 4096
 #define CONN_LINGER_MS		 1000
 #define CONN_REFUSED_MAX	 64   /* connections over the limit that are being told so; more are closed at once */
 #define CONN_PEER_FRAME_MIN	 1024 /* a client must take frames of this size */
@@ -62,6 +65,7 @@ struct conn_shared {
 	TAILQ_HEAD(conns, conn) conns;
 	size_t conns_count, refused_count; /* refused: those of conns that are over the limit */
 	uint64_t connections_max, next_conn_id;
+	uint64_t late_turn; /* the last turn in which one was read although it had been long; +1 */
 	void (*emptied)(
 		struct conn_shared *s); /* no connection and no request is left; from anywhere: defer what follows */
 };
@@ -74,6 +78,7 @@ struct conn {
 	enum conn_state state;	    /* only conn_move changes it */
 	bool refused;		    /* over the limit: it is only told so */
 	bool backlog;		    /* whole frames may be left in input: they come before anything is read */
+	bool unread;		    /* to be read in a later turn */
 	bool blocked;		    /* neither read nor parsed until the output is below low water */
 	bool writing_waits;	    /* the socket takes no more for now */
 	bool ended;		    /* the peer sends no more */

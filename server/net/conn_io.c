@@ -39,14 +39,37 @@ static void conn_io_unblock(struct conn *c)
 		conn_touch(c);
 }
 
+/* Has the turn been long enough? libuv hands out all sockets that are ready in one turn, and a frame may take 50 ms to
+ * be read and digested. */
+static bool conn_io_turn_is_long(struct conn_shared *s)
+{
+	return loop_clock_us(s->loop) - loop_now_us(s->loop) >= CONN_TURN_US;
+}
+
+/* For those who have waited for a turn: one goes on however long it is, since what made it long may be none of ours. */
+static bool conn_io_is_late(struct conn_shared *s)
+{
+	struct loop_counters counters;
+
+	if (!conn_io_turn_is_long(s))
+		return false;
+	loop_counters(s->loop, &counters);
+	if (s->late_turn == counters.turns + 1)
+		return true;
+	s->late_turn = counters.turns + 1;
+	return false;
+}
+
 /* One frame. False: nothing whole is left. */
-static bool conn_io_parse_one(struct conn *c)
+static bool conn_io_parse_one(struct conn *c, size_t *ret_bytes)
 {
 	uint32_t max = dispatch_frame_max(c);
 	struct slice frame;
 
+	*ret_bytes = 0;
 	switch (input_next(&c->input, &c->shared->scratch, max, &frame)) {
 	case INPUT_FRAME:
+		*ret_bytes = frame.n;
 		dispatch_frame(c, frame);
 		return true;
 	case INPUT_OVERSIZE:
@@ -83,11 +106,13 @@ static void conn_io_park(struct conn *c, bool began)
  * through. */
 static void conn_io_parse(struct conn *c)
 {
+	bool late = false;
+	size_t bytes;
 	int i;
 
 	c->backlog = false;
-	for (i = 0; i < CONN_FRAMES_PER_TURN_MAX && (i == 0 || conn_may_send(c)); i++) {
-		if (!conn_io_parse_one(c)) {
+	for (i = 0; i < CONN_FRAMES_PER_TURN_MAX && !late && (i == 0 || conn_may_send(c)); i++) {
+		if (!conn_io_parse_one(c, &bytes)) {
 			conn_io_park(c, i > 0);
 			return;
 		}
@@ -95,9 +120,11 @@ static void conn_io_parse(struct conn *c)
 			c->shared->scratch.unread = slice_of(NULL, 0);
 			return;
 		}
+		if (i % CONN_FRAMES_PER_LOOK == 0 || bytes > CONN_FRAME_SMALL)
+			late = conn_io_turn_is_long(c->shared);
 	}
 	c->backlog = true;
-	if (i == CONN_FRAMES_PER_TURN_MAX) {
+	if (i == CONN_FRAMES_PER_TURN_MAX || late) {
 		c->shared->counters.net_yields_total++;
 		conn_touch(c);
 	} else {
@@ -157,9 +184,8 @@ static void conn_io_on_end(struct conn *c)
 		conn_finish(c, "the client closed");
 }
 
-static void conn_io_on_readable(void *owner)
+static void conn_io_read(struct conn *c)
 {
-	struct conn *c = owner;
 	struct conn_shared *s = c->shared;
 	struct iovec iov[2];
 	ssize_t n;
@@ -169,8 +195,6 @@ static void conn_io_on_readable(void *owner)
 		conn_io_discard(c);
 		return;
 	}
-	if (c->backlog)
-		return; /* its turn comes before the next poll */
 	count = conn_io_prepare(c, iov);
 	if (count == 0)
 		return;
@@ -192,6 +216,39 @@ static void conn_io_on_readable(void *owner)
 	input_received(&c->input, &s->scratch, iov, (size_t)n);
 	conn_io_parse(c);
 	conn_io_account(c);
+}
+
+/* Behind those who wait already: the tasks are a queue. Who comes at the beginning of a turn does not wait for it, so
+ * that small requests are not held up by a crowd of large ones. */
+static void conn_io_read_later(struct conn *c)
+{
+	c->unread = true;
+	c->shared->counters.net_yields_total++;
+	conn_touch(c);
+}
+
+static void conn_io_on_readable(void *owner)
+{
+	struct conn *c = owner;
+
+	if (c->backlog || c->unread)
+		return; /* its turn comes before the next poll */
+	if (conn_io_turn_is_long(c->shared))
+		conn_io_read_later(c);
+	else
+		conn_io_read(c);
+}
+
+/* The turn of one that was late. */
+static void conn_io_read_now(struct conn *c)
+{
+	if (!c->blocked && !c->ended && conn_io_is_late(c->shared)) {
+		conn_touch(c);
+		return;
+	}
+	c->unread = false;
+	if (!c->blocked && !c->ended)
+		conn_io_read(c);
 }
 
 /* ---- writing */
@@ -292,8 +349,13 @@ static void conn_io_say_end(struct conn *c)
 void conn_io_turn(struct conn *c)
 {
 	assert(c->state != CONN_CLOSED);
+	assert(!(c->unread && c->backlog));
 
-	if (c->backlog && !c->blocked && !conn_is_over(c))
+	if (c->unread)
+		conn_io_read_now(c);
+	else if (c->backlog && !c->blocked && !conn_is_over(c) && conn_io_is_late(c->shared))
+		conn_touch(c);
+	else if (c->backlog && !c->blocked && !conn_is_over(c))
 		conn_io_parse(c);
 	if (c->state == CONN_CLOSED || (!c->writing_waits && !conn_io_write(c)))
 		return;

@@ -13,7 +13,7 @@ struct loop_sim_job {
 };
 
 struct loop {
-	uint64_t now_us, wall_ahead_us; /* wall_ahead_us: of now_us */
+	uint64_t now_us, wall_ahead_us, clock_ahead_us; /* ahead: of now_us */
 	TAILQ_HEAD(, loop_task) tasks;
 	struct loop_task round_end; /* what stands behind it waits for the next round */
 	struct deadlines deadlines;
@@ -48,7 +48,9 @@ void loop_free(struct loop *l)
 
 uint64_t loop_now_us(const struct loop *l) { return l->now_us; }
 uint64_t loop_wall_us(const struct loop *l) { return l->now_us + l->wall_ahead_us; }
-uint64_t loop_clock_us(const struct loop *l) { return l->now_us; }
+uint64_t loop_clock_us(const struct loop *l) { return l->now_us + l->clock_ahead_us; }
+
+void loop_sim_clock_ahead_us(struct loop *l, uint64_t us) { l->clock_ahead_us = us; }
 
 void loop_sim_set_wall_us(struct loop *l, uint64_t us) { l->wall_ahead_us = us - l->now_us; }
 

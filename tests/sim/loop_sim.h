@@ -8,8 +8,8 @@
  * order, so a scenario that failed fails again.
  *
  * A pool job runs `work` and `done` in a later round than the one it was submitted in, after its delay, on the only
- * thread there is. loop_uv asserts: a scenario links fakes for all doors. loop_clock_us is loop_now_us: nothing takes
- * time here. */
+ * thread there is. loop_uv asserts: a scenario links fakes for all doors. loop_clock_us is loop_now_us (see
+ * loop_sim_clock_ahead_us): nothing takes time here. */
 #ifndef SIM_LOOP_SIM_H
 #define SIM_LOOP_SIM_H
 
@@ -34,6 +34,9 @@ void loop_sim_job_delay_us(struct loop *l, uint64_t us);
 
 /* loop_submit fails (no memory) this many times from now on. */
 void loop_sim_refuse_jobs(struct loop *l, unsigned count);
+
+/* From now on loop_clock_us is so much ahead of loop_now_us: each turn has been long already. */
+void loop_sim_clock_ahead_us(struct loop *l, uint64_t us);
 
 /* The wall clock says this now, and goes on from there with virtual time. */
 void loop_sim_set_wall_us(struct loop *l, uint64_t us);
