@@ -65,7 +65,8 @@ struct conn_shared {
 	TAILQ_HEAD(conns, conn) conns;
 	size_t conns_count, refused_count; /* refused: those of conns that are over the limit */
 	uint64_t connections_max, next_conn_id;
-	uint64_t late_turn; /* the last turn in which one was read although it had been long; +1 */
+	uint64_t stranger_logged_us; /* the last line about a wrong token; 0: none */
+	uint64_t late_turn;	     /* the last turn in which one was read although it had been long; +1 */
 	void (*emptied)(
 		struct conn_shared *s); /* no connection and no request is left; from anywhere: defer what follows */
 };

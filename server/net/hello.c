@@ -4,6 +4,8 @@
 
 #include "server/base/log.h"
 
+#define HELLO_STRANGER_LOG_US UINT64_C(1000000) /* between two lines about wrong tokens */
+
 static void hello_refuse(struct conn *c, uint64_t id, const struct fault *fault)
 {
 	conn_fault(c, id, fault);
@@ -36,6 +38,20 @@ static bool hello_check(struct conn *c, const struct message *m)
 	return true;
 }
 
+/* Once in a while: whoever can connect could fill a disk with these lines. */
+static void hello_log_stranger(struct conn *c, const struct stream_peer *peer, enum auth_verdict verdict)
+{
+	struct conn_shared *s = c->shared;
+	uint64_t now_us = loop_now_us(s->loop);
+
+	if (s->stranger_logged_us != 0 && now_us - s->stranger_logged_us < HELLO_STRANGER_LOG_US)
+		return;
+	s->stranger_logged_us = now_us;
+	log_event(LOG_WARN, "conn.unauthenticated", "id=%" PRIu64 " from=%s reason=\"token %s\" total=%" PRIu64, c->id,
+		  peer->text, verdict == AUTH_TOKEN_MISSING ? "missing" : "wrong",
+		  s->counters.net_unauthenticated_total);
+}
+
 /* False: refused. The answer comes at once: a guess at 256 bits gains nothing by speed, and a delay would cost us a
  * timer each. */
 static bool hello_authenticate(struct conn *c, const struct message *m)
@@ -49,8 +65,7 @@ static bool hello_authenticate(struct conn *c, const struct message *m)
 	if (verdict == AUTH_OK)
 		return true;
 	c->shared->counters.net_unauthenticated_total++;
-	log_event(LOG_WARN, "conn.unauthenticated", "id=%" PRIu64 " from=%s reason=\"token %s\"", c->id, peer.text,
-		  verdict == AUTH_TOKEN_MISSING ? "missing" : "wrong");
+	hello_log_stranger(c, &peer, verdict);
 	fault_set(&fault, ERR_UNAUTHENTICATED, "token",
 		  verdict == AUTH_TOKEN_MISSING ? "this server asks for a token in HELLO; its token file holds it"
 						: "the token is not the one in this server's token file");
