@@ -58,7 +58,9 @@ void daemon_options_add(struct options *o, struct daemon_options *options)
 
 int daemon_check(const struct daemon_options *options, char *error, size_t error_bytes)
 {
-	return net_check(&options->net, error, error_bytes);
+	if (net_check(&options->net, error, error_bytes) < 0)
+		return -1;
+	return upstreams_check(&options->upstreams, error, error_bytes);
 }
 
 /* ---- the daemon */

@@ -197,6 +197,37 @@ bool provider_serves(const struct upstream *p, struct slice model)
 	return p->models_count == 0;
 }
 
+static bool provider_configure(struct upstream *p, const struct upstream_options *o, const struct complaint *c)
+{
+	return provider_set_url(p, o, c) && provider_set_headers(p, o, c) && provider_set_models(p, o, c);
+}
+
+/* What provider_configure made, in part or whole. */
+static void provider_clear(struct upstream *p)
+{
+	for (size_t i = 0; i < p->headers_count; i++) {
+		explicit_bzero(p->headers[i], strlen(p->headers[i])); /* one of them holds the key */
+		free(p->headers[i]);
+	}
+	for (size_t i = 0; i < p->models_count; i++)
+		free(p->models[i]);
+	free(p->url_head);
+	free(p->url_tail);
+}
+
+int provider_check(const struct upstream_options *o, char *error, size_t error_bytes)
+{
+	const struct complaint c = {o->name, error, error_bytes};
+	struct upstream_options without_key = *o;
+	struct upstream p = {0};
+	bool ok;
+
+	without_key.api_key_env = NULL;
+	ok = provider_configure(&p, &without_key, &c);
+	provider_clear(&p);
+	return ok ? 0 : -1;
+}
+
 struct upstream *provider_new(struct upstreams *set, const struct upstream_options *o, char *error, size_t error_bytes)
 {
 	const struct complaint c = {o->name, error, error_bytes};
@@ -219,7 +250,7 @@ struct upstream *provider_new(struct upstreams *set, const struct upstream_optio
 		complain_no_memory(&c);
 		goto failed;
 	}
-	if (!provider_set_url(p, o, &c) || !provider_set_headers(p, o, &c) || !provider_set_models(p, o, &c))
+	if (!provider_configure(p, o, &c))
 		goto failed;
 	return p;
 
@@ -233,14 +264,7 @@ void provider_free(struct upstream *p)
 	if (p == NULL)
 		return;
 	slots_end(&p->slots);
-	for (size_t i = 0; i < p->headers_count; i++) {
-		explicit_bzero(p->headers[i], strlen(p->headers[i])); /* one of them holds the key */
-		free(p->headers[i]);
-	}
-	for (size_t i = 0; i < p->models_count; i++)
-		free(p->models[i]);
-	free(p->url_head);
-	free(p->url_tail);
+	provider_clear(p);
 	free(p->name);
 	free(p);
 }

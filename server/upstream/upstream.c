@@ -63,6 +63,15 @@ void upstream_options_add(struct options *o, struct upstream_set_options *option
 	options_add_group(o, &group);
 }
 
+int upstreams_check(const struct upstream_set_options *options, char *error, size_t error_bytes)
+{
+	for (size_t i = 0; i < options->count; i++) {
+		if (provider_check(&options->items[i], error, error_bytes) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* ---- the set */
 
 /* NULL: not set, or empty. */

@@ -64,6 +64,11 @@ struct upstream_set_options {
 /* upstreams[].… → *options. */
 void upstream_options_add(struct options *o, struct upstream_set_options *options);
 
+/* What can be said about the options without starting: URLs, headers. Keys are left out: they are there where the daemon
+ * runs. 0, or -1 with a sentence. */
+__attribute__((warn_unused_result)) int upstreams_check(const struct upstream_set_options *options, char *error,
+							size_t error_bytes);
+
 struct upstreams;
 struct upstream; /* one provider */
 

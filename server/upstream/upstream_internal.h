@@ -42,6 +42,7 @@ struct upstreams {
 struct upstream *provider_new(struct upstreams *set, const struct upstream_options *options, char *error,
 			      size_t error_bytes);
 void provider_free(struct upstream *p); /* accepts NULL and half-built ones */
+int provider_check(const struct upstream_options *options, char *error, size_t error_bytes); /* see upstreams_check */
 bool provider_serves(const struct upstream *p, struct slice model);
 char *provider_url(const struct upstream *p, const char *model); /* the caller frees it; NULL: no memory */
 

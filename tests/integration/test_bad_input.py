@@ -562,6 +562,12 @@ class Configuration(harness.unittest.TestCase):
         for address in ("tcp://", "http://x", "tcp://127.0.0.1:99999", "unix:", "tls://127.0.0.1:1", "nonsense"):
             self.refused("store:\n  kind: none\n", "promptcached:", settings=[f"listen={address}"])
 
+    def test_an_upstream_that_cannot_be_one_is_told_by_its_name(self):
+        upstream = "upstreams:\n  - name: main\n    base_url: {}\n"
+        self.refused(upstream.format("htp://api.example/v1"), "main", "base_url")
+        self.refused(upstream.format("https://key@api.example/v1"), "main", "base_url", "api_key_env")
+        self.refused(upstream.format("https://api.example/v1") + "    headers: [nonsense]\n", "main", "headers")
+
     def test_a_command_line_that_is_wrong_is_told(self):
         with harness.tempfile.TemporaryDirectory() as home:
             for arguments in (("--nonsense",), ("--config",), ("--set",), ("--set", "novalue"), ("--describe", "weather"), ("stray",)):
