@@ -313,8 +313,10 @@ static void store_reclaim_slice(struct deadline *d)
 
 	s->metrics.store_reclaimed_total +=
 		memory_sweep(s->memory, &s->reclaim_cursor, STORE_RECLAIM_SLICE, s->events.alive, s->events.owner);
-	if (s->reclaim_cursor != 0)
-		loop_arm(s->loop, &s->reclaim, STORE_RECLAIM_GAP_US, store_reclaim_slice);
+	if (s->reclaim_cursor == 0 && !s->reclaim_again)
+		return;
+	s->reclaim_again &= s->reclaim_cursor != 0;
+	loop_arm(s->loop, &s->reclaim, STORE_RECLAIM_GAP_US, store_reclaim_slice);
 }
 
 void store_reclaim(struct store *s)
@@ -322,6 +324,8 @@ void store_reclaim(struct store *s)
 	assert(!s->closing);
 	if (s->events.alive == NULL)
 		return;
-	s->reclaim_cursor = 0;
-	loop_arm(s->loop, &s->reclaim, STORE_RECLAIM_GAP_US, store_reclaim_slice);
+	if (s->reclaim.armed)
+		s->reclaim_again = true; /* not back to the start: who asks all the time would keep it there */
+	else
+		loop_arm(s->loop, &s->reclaim, STORE_RECLAIM_GAP_US, store_reclaim_slice);
 }

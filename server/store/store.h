@@ -88,8 +88,8 @@ void store_drop(struct store *s, const uint8_t key[ENTRY_KEY_BYTES]); /* only ou
  * could not be opened or written: what it holds may come back. */
 void store_epoch(struct store *s, const struct tag *tag, uint64_t stamp, struct durable_ack *ack);
 
-/* Starts reclaiming in slices what events->alive denies; a sweep that runs starts over. Expired entries that nobody
- * asks for need none of it: they leave memory by eviction, the durable store by its own sweep. */
+/* Starts reclaiming in slices what events->alive denies; a sweep that runs goes around once more. Expired entries that
+ * nobody asks for need none of it: they leave memory by eviction, the durable store by its own sweep. */
 void store_reclaim(struct store *s);
 
 void store_metrics_add(struct store *s, struct metrics *m);

@@ -26,6 +26,7 @@ struct store {
 
 	struct deadline reclaim;
 	size_t reclaim_cursor;
+	bool reclaim_again; /* asked for while it ran: once more around */
 
 	void (*closed)(void *owner);
 	void *closed_owner;

@@ -76,7 +76,7 @@ static void reclaiming_forgets_the_dead_in_slices(void **state)
 	assert_int_equal(counted("memory_entries"), 1000);
 }
 
-static void a_reclaim_that_runs_starts_over(void **state)
+static void a_reclaim_that_runs_goes_around_once_more(void **state)
 {
 	(void)state;
 	for (uint64_t n = 0; n < 3000; n++)
@@ -88,6 +88,19 @@ static void a_reclaim_that_runs_starts_over(void **state)
 	store_reclaim(f.store);
 	run(SECOND);
 	assert_int_equal(counted("memory_entries"), 1000);
+}
+
+static void reclaims_that_come_faster_than_one_ends_reach_everything(void **state)
+{
+	(void)state;
+	for (uint64_t n = 0; n < 5000; n++)
+		write_one(n, 10, 'a');
+	f.dead_from = 1000 + 5000;
+	for (int i = 0; i < 200; i++) {
+		store_reclaim(f.store);
+		run(STORE_RECLAIM_GAP_US / 2);
+	}
+	assert_int_equal(counted("memory_entries"), 0);
 }
 
 static void closing_while_it_reclaims_is_fine(void **state)
@@ -109,7 +122,8 @@ int main(void)
 		CASE(warming_leaves_out_what_is_dead),
 		CASE(warming_stops_when_memory_is_nearly_full),
 		CASE(reclaiming_forgets_the_dead_in_slices),
-		CASE(a_reclaim_that_runs_starts_over),
+		CASE(a_reclaim_that_runs_goes_around_once_more),
+		CASE(reclaims_that_come_faster_than_one_ends_reach_everything),
 		CASE(closing_while_it_reclaims_is_fine),
 	};
 	return cmocka_run_group_tests_name("store_background", tests, NULL, NULL);
