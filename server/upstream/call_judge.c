@@ -2,9 +2,12 @@
  * error, a sentence, and whether another attempt makes sense. What a client has seen in part is never tried again:
  * INTERRUPTED. */
 #include <stdio.h>
+#include <strings.h>
 
 #include "server/upstream/call_internal.h"
 #include "server/upstream/text.h"
+
+#define JUDGE_SECRET_BYTES_MIN 8
 
 static void judge(struct chat_error *v, enum proto_error code, bool retry, const char *message)
 {
@@ -52,6 +55,34 @@ static void judge_outcome(const struct call *c, struct chat_error *v)
 	judge(v, ERR_UPSTREAM_FAILED, true, text);
 }
 
+/* Does the provider quote a header of ours? One of them holds the key, and clients read the provider's words. The first
+ * one is the content's type. */
+static bool judge_quotes_header(const struct call *c)
+{
+	for (size_t i = 1; i < c->up->headers_count; i++) {
+		const char *value = strchr(c->up->headers[i], ':') + 1;
+
+		value += strspn(value, " ");
+		if (strncasecmp(value, "Bearer ", strlen("Bearer ")) == 0)
+			value += strlen("Bearer ");
+		if (strlen(value) >= JUDGE_SECRET_BYTES_MIN &&
+		    memmem(c->response.p, c->response.n, value, strlen(value)) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static void judge_refusal(const struct call *c, struct chat_error *v)
+{
+	struct chat_error wordless;
+
+	chat_error_read(v, c->transfer.status, buf_slice(&c->response));
+	if (c->response.n == 0 || !judge_quotes_header(c))
+		return;
+	chat_error_read(&wordless, c->transfer.status, slice_of(NULL, 0));
+	memcpy(v->message, wordless.message, sizeof(v->message));
+}
+
 void call_judge(struct call *c, struct chat_error *v)
 {
 	const struct http_transfer *t = &c->transfer;
@@ -59,7 +90,7 @@ void call_judge(struct call *c, struct chat_error *v)
 
 	*v = (struct chat_error){.code = ERR_NONE};
 	if (t->status >= 300) {
-		chat_error_read(v, t->status, buf_slice(&c->response));
+		judge_refusal(c, v);
 	} else if (c->kind == RESPONSE_FOREIGN) {
 		snprintf(text, sizeof(text),
 			 "the provider answered %s where JSON or an event stream was expected; check base_url",

@@ -363,6 +363,21 @@ static void a_refusal_is_not_tried_again(void **state)
 	assert_int_equal(metric("upstream_attempts_total"), 2);
 }
 
+static void an_error_that_quotes_the_key_is_told_without_its_words(void **state)
+{
+	struct http_sim_rule *r = http_sim_rule(f.http, "");
+
+	(void)state;
+	configure("upstreams[0].headers=X-Key: Bearer sk-0123456789");
+	http_sim_status(r, 1, 400, "application/json");
+	http_sim_piece(r, 0, "{\"error\":{\"message\":\"no such key: sk-0123456789\"}}");
+	http_sim_end(r, 0, HTTP_SIM_CLEAN);
+	start(0, 0);
+	run_ms(100);
+	expect_error(&f.calls[0], ERR_UPSTREAM_REFUSED, "answered 400");
+	assert_null(strstr(f.calls[0].result.message, "sk-"));
+}
+
 static void a_very_long_error_is_read_in_part(void **state)
 {
 	struct http_sim_rule *r = http_sim_rule(f.http, "");
@@ -462,6 +477,7 @@ int main(void)
 		CASE(json_without_choices_is_malformed),
 		CASE(a_page_of_html_says_to_check_the_address),
 		CASE(a_refusal_is_not_tried_again),
+		CASE(an_error_that_quotes_the_key_is_told_without_its_words),
 		CASE(a_very_long_error_is_read_in_part),
 		CASE(no_response_at_all_is_a_failure_after_the_timeout),
 		CASE(a_response_that_stalls_is_interrupted_after_the_timeout),
