@@ -67,17 +67,4 @@ void metrics_add(struct metrics *m, const struct metrics_module *module);
 void metrics_walk(const struct metrics *m, void (*each)(void *owner, const struct metric *metric, uint64_t value),
 		  void *owner);
 
-/* ---- histogram of microseconds: log-linear, 16 steps an octave (at most 6.25 % above the true value), 2 ns a record.
- * Zeroed memory is an empty one. */
-#define HISTOGRAM_BUCKETS 640
-struct histogram {
-	uint64_t count, sum, max;
-	uint64_t bucket[HISTOGRAM_BUCKETS];
-};
-void histogram_record(struct histogram *h, uint64_t value);
-
-/* Upper edge of the bucket that holds the quantile (0 <= q <= 1), never more than max; 0 when empty. Values from
- * 31 << 38 on (98 days) share the last bucket, whose edge is max. */
-uint64_t histogram_quantile(const struct histogram *h, double q);
-
 #endif
