@@ -101,7 +101,8 @@ static inline int fixture_close(void **state)
 	assert_int_equal(f.live, 0);
 	run();
 	engine_drain(f.engine, set_true, &f.engine_drained);
-	net_drain(f.net, 1000, set_true, &f.drained);
+	if (!f.drained)
+		net_drain(f.net, 1000, set_true, &f.drained);
 	engine_abort(f.engine);
 	run_us(60 * SECOND_US);
 	assert_true(f.drained && f.engine_drained);

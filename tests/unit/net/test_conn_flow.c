@@ -452,25 +452,6 @@ static void a_drain_lets_requests_finish_and_takes_no_more(void **state)
 	client_close(&silent);
 }
 
-static int close_drained(void **state)
-{
-	(void)state;
-	assert_true(f.drained);
-	engine_drain(f.engine, set_true, &f.engine_drained);
-	run_us(SECOND_US);
-	net_free(f.net);
-	store_close(f.store, set_true, &f.closed);
-	run_us(SECOND_US);
-	engine_free(f.engine);
-	upstreams_free(f.upstreams);
-	http_free(f.http);
-	options_free(f.options);
-	unlink(f.token_path);
-	log_close();
-	loop_free(f.loop);
-	return 0;
-}
-
 static void bad_settings_are_refused_by_name(void **state)
 {
 	static const char *const bad[][2] = {
@@ -523,7 +504,7 @@ int main(void)
 		CASE(a_client_that_goes_takes_its_requests_along),
 		CASE(what_was_answered_before_a_half_close_is_sent),
 		CASE(a_clients_goaway_ends_the_connection_after_its_last_request),
-		cmocka_unit_test_teardown(a_drain_lets_requests_finish_and_takes_no_more, close_drained),
+		CASE(a_drain_lets_requests_finish_and_takes_no_more),
 		CASE(bad_settings_are_refused_by_name),
 	};
 
