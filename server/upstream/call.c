@@ -10,9 +10,11 @@
  * end inside its own `piece`; if a pool job still has it, after that. Its slot is given back then: what was cancelled
  * counts until it has really let go. */
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "server/base/log.h"
 #include "server/upstream/call_internal.h"
 #include "server/upstream/chat_body.h"
 #include "server/upstream/chat_json.h"
@@ -20,8 +22,9 @@
 
 #define CALL_BACKOFF_MS	    500 /* longest first pause between two attempts; doubled for each further one */
 #define CALL_BACKOFF_MS_MAX 8000
-#define CALL_LINGER_MS	    1000 /* for the end of a response after [DONE] */
-#define CALL_FULL_RETRY_MS  1000 /* what a caller is told when the queue is full */
+#define CALL_LINGER_MS	    1000	      /* for the end of a response after [DONE] */
+#define CALL_FULL_RETRY_MS  1000	      /* what a caller is told when the queue is full */
+#define FAILURE_LOG_US	    UINT64_C(1000000) /* between two lines about failures of one provider */
 
 static const unsigned call_next[] = {
 #define X(name, next) next,
@@ -115,6 +118,21 @@ static void call_count_end(struct call *c, enum proto_error code)
 	m->upstream_interrupted_total += code == ERR_INTERRUPTED;
 }
 
+/* For the operator: a wrong key must not show in counters alone. The provider's own words may quote the prompt and stay
+ * out; one line a second and provider, for one that is down fails every call. */
+static void call_log_failure(struct call *c, enum proto_error code)
+{
+	struct upstream *up = c->up;
+	uint64_t now_us = call_now_us(c);
+
+	up->failures++;
+	if (up->failure_logged_us != 0 && now_us - up->failure_logged_us < FAILURE_LOG_US)
+		return;
+	up->failure_logged_us = now_us;
+	log_event(LOG_WARN, "upstream.failed", "upstream=%s error=%s status=%u attempts=%u total=%" PRIu64, up->name,
+		  proto_error_name(code), c->transfer.status, c->attempts, up->failures);
+}
+
 static void call_end(struct call *c, enum proto_error code, const char *message, uint64_t retry_after_ms)
 {
 	struct upstream_call *owner = c->owner;
@@ -136,6 +154,8 @@ static void call_end(struct call *c, enum proto_error code, const char *message,
 
 	text_copy(result.message, sizeof(result.message), slice_str(message));
 	call_count_end(c, code);
+	if (code != ERR_NONE)
+		call_log_failure(c, code);
 	call_let_go(c);
 	owner->end(owner, &result); /* the owner may be gone from here on; c goes in a deferred task */
 }

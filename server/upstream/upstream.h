@@ -86,7 +86,8 @@ const char *upstream_name(const struct upstream *u);
 /* What a call ended with. Strings are borrowed during `end`. */
 struct upstream_result {
 	enum proto_error code; /* ERR_NONE: a whole answer; else nothing of it may be kept */
-	char message[192];     /* with an error: a sentence; never holds keys or prompts */
+	char message
+		[192]; /* with an error: a sentence for the client; of a 4xx the provider's words: not for the log */
 	unsigned http_status;
 	uint64_t retry_after_ms;
 	struct slice finish_reason, model; /* as the provider said them */

@@ -24,6 +24,7 @@ struct upstream {
 	uint64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, total_timeout_ms;
 	struct slots slots;
 	uint64_t resting; /* calls between two attempts */
+	uint64_t failures, failure_logged_us;
 };
 
 struct upstreams {

@@ -154,6 +154,7 @@ class Down(harness.Case):
         error = self.error(client.call("QUERY", prompt=prompt), "UPSTREAM_FAILED", retryable=True)
         self.assertIn("cannot be reached", error["message"])
         self.assertNotIn("upstream_status", error)
+        self.assertRegex(self.daemon.log(), r"warn upstream\.failed upstream=\S+ error=UPSTREAM_FAILED status=0")
         self.end(client.call("PUT", prompt=prompt, answer="By hand."))
         self.assertEqual(self.query(client, prompt).text, "By hand.")
 
