@@ -68,10 +68,10 @@ static void flight_unlist(struct flight *f)
 }
 
 /* Does the flight give all that this request asks for? What comes from the LLM is as fresh as can be. */
-static bool flight_gives(const struct flight *f, const struct plan *plan)
+static bool flight_gives(const struct flight *f, const struct plan *plan, const struct query *q)
 {
 	if (f->no_cache)
-		return true;
+		return q->op != OP_LOOKUP; /* it does not read what a LOOKUP is about */
 	return !plan->no_cache && (f->state >= FLIGHT_LLM || f->max_age_ms <= plan->max_age_ms);
 }
 
@@ -83,7 +83,7 @@ struct flight *flight_find(struct engine *e, const struct plan *plan, const stru
 		beside = f->beside;
 		if (!freshness_alive(&e->freshness, f->begun, f->tags, POLICY_TAGS))
 			flight_unlist(f); /* for good: a chain of them would be walked by every newcomer */
-		else if (q->arrived_us - f->started_us <= e->options->joinable_ms * 1000 && flight_gives(f, plan))
+		else if (q->arrived_us - f->started_us <= e->options->joinable_ms * 1000 && flight_gives(f, plan, q))
 			return f;
 	}
 	return NULL;
@@ -249,6 +249,9 @@ static void flight_finish(struct flight *f, enum flight_state state)
 {
 	flight_move(f, state);
 	flight_unlist(f);
+	if (f->calling)
+		upstream_cancel(&f->call);
+	f->calling = false;
 	waiters_end(f);
 	flight_retire(f);
 }
@@ -261,23 +264,29 @@ static void flight_fail(struct flight *f, const struct fault *fault, uint64_t re
 	flight_finish(f, FLIGHT_FAILED);
 }
 
+/* An answer that may be kept is worth its money also when nobody waits for it any more. */
+static void flight_give_up_if_useless(struct flight *f)
+{
+	bool kept = f->engine->options->finish_abandoned && !f->no_store && !f->doomed;
+
+	if (f->waiters_count == 0 && f->calling && !kept) /* a read ends by itself */
+		flight_finish(f, FLIGHT_DONE);
+}
+
 void flight_leave(struct flight *f, struct query *q)
 {
 	waiter_remove(f, q);
 	if (f->waiters_count > 0 || flight_is_over(f))
 		return;
 	f->engine->metrics.engine_flights_abandoned_total++;
-	if (!f->calling || (f->engine->options->finish_abandoned && !f->no_store && !f->doomed))
-		return; /* a read ends by itself; an answer that may be kept is worth its money */
-	upstream_cancel(&f->call);
-	f->calling = false;
-	flight_finish(f, FLIGHT_DONE);
+	flight_give_up_if_useless(f);
 }
 
 void flight_doom(struct flight *f)
 {
 	f->doomed = true;
 	flight_unlist(f);
+	flight_give_up_if_useless(f);
 }
 
 void flight_abort(struct flight *f)
@@ -287,10 +296,6 @@ void flight_abort(struct flight *f)
 	if (flight_is_over(f))
 		return;
 	f->aborted = true;
-	if (f->calling) {
-		upstream_cancel(&f->call);
-		f->calling = false;
-	}
 	fault_set(&fault, ERR_SHUTTING_DOWN, "", "the server is shutting down");
 	flight_fail(f, &fault, 1000, 0);
 }
@@ -417,41 +422,6 @@ static void flight_broke(struct flight *f, const struct upstream_result *r)
 	flight_fail(f, &fault, r->retry_after_ms, r->http_status);
 }
 
-static void flight_call_end(struct upstream_call *c, const struct upstream_result *r);
-
-static void flight_call(struct flight *f)
-{
-	struct engine *e = f->engine;
-	struct upstream_request request = {
-		.frame = buf_slice(&f->frame),
-		.model = slice_str(f->model),
-		.deadline_us = f->started_us + e->options->timeout_ms * 1000,
-	};
-	uint64_t retry_after_ms = 0;
-	struct fault fault = {0};
-
-	flight_move(f, FLIGHT_LLM);
-	if (f->upstream == NULL) {
-		fault_set(&fault, ERR_NO_UPSTREAM, "model", "no upstream serves the model %s: see upstreams[].models",
-			  log_quote(f->model, -1));
-		flight_fail(f, &fault, 0, 0);
-		return;
-	}
-	f->answer = answer_new();
-	if (f->answer == NULL) {
-		fault_set(&fault, ERR_NO_MEMORY, "", "there is no memory for the answer");
-		flight_fail(f, &fault, 1000, 0);
-		return;
-	}
-	e->answers_bytes += f->answer->memory_bytes;
-	f->call = (struct upstream_call){.piece = flight_piece, .end = flight_call_end};
-	if (upstream_start(f->upstream, &f->call, &request, &fault, &retry_after_ms) < 0) {
-		flight_fail(f, &fault, retry_after_ms, 0);
-		return;
-	}
-	f->calling = true;
-}
-
 /* ---- CHECK and STORE */
 
 static struct entry *flight_make_entry(struct flight *f, const struct upstream_result *r)
@@ -549,6 +519,39 @@ static void flight_call_end(struct upstream_call *c, const struct upstream_resul
 		flight_answered(f, r);
 	else
 		flight_broke(f, r);
+}
+
+static void flight_call(struct flight *f)
+{
+	struct engine *e = f->engine;
+	struct upstream_request request = {
+		.frame = buf_slice(&f->frame),
+		.model = slice_str(f->model),
+		.deadline_us = f->started_us + e->options->timeout_ms * 1000,
+	};
+	uint64_t retry_after_ms = 0;
+	struct fault fault = {0};
+
+	flight_move(f, FLIGHT_LLM);
+	if (f->upstream == NULL) {
+		fault_set(&fault, ERR_NO_UPSTREAM, "model", "no upstream serves the model %s: see upstreams[].models",
+			  log_quote(f->model, -1));
+		flight_fail(f, &fault, 0, 0);
+		return;
+	}
+	f->answer = answer_new();
+	if (f->answer == NULL) {
+		fault_set(&fault, ERR_NO_MEMORY, "", "there is no memory for the answer");
+		flight_fail(f, &fault, 1000, 0);
+		return;
+	}
+	e->answers_bytes += f->answer->memory_bytes;
+	f->call = (struct upstream_call){.piece = flight_piece, .end = flight_call_end};
+	if (upstream_start(f->upstream, &f->call, &request, &fault, &retry_after_ms) < 0) {
+		flight_fail(f, &fault, retry_after_ms, 0);
+		return;
+	}
+	f->calling = true;
 }
 
 /* ---- the journey: runs until it waits */

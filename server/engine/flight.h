@@ -88,7 +88,7 @@ void flight_start(struct flight *f);
 /* The query leaves (cancelled, or out of patience). */
 void flight_leave(struct flight *f, struct query *q);
 
-/* Invalidated: takes no more joiners, and nothing of it is kept. */
+/* Invalidated: takes no more joiners, and nothing of it is kept; its call is cancelled when nobody waits for it. */
 void flight_doom(struct flight *f);
 
 /* Ends it now with SHUTTING_DOWN for everybody. */

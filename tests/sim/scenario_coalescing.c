@@ -160,6 +160,20 @@ static void an_abandoned_call_that_may_not_be_stored_is_cancelled(void **state)
 	assert_int_equal(world_metric(&w, "engine_flights"), 0);
 }
 
+static void an_abandoned_call_whose_answer_is_invalidated_is_cancelled(void **state)
+{
+	struct client *only = world_ask(&w, "q", 0);
+
+	(void)state;
+	world_run_ms(&w, 500);
+	client_leave(only);
+	world_run_ms(&w, 1);
+	assert_int_equal(http_sim_counters(w.http).cancelled, 0);
+	world_invalidate(&w, TARGET_REQUEST, "q");
+	assert_int_equal(http_sim_counters(w.http).cancelled, 1);
+	assert_int_equal(world_metric(&w, "engine_flights"), 0);
+}
+
 static void a_slow_reader_slows_nobody_and_reads_on_after_the_end(void **state)
 {
 	struct client *slow = world_ask(&w, "q", ASK_STREAM | ASK_SLOW), *quick = world_ask(&w, "q", ASK_STREAM);
@@ -233,6 +247,7 @@ int main(void)
 		CASE(when_the_last_one_leaves_the_answer_is_finished_for_the_cache),
 		CASE(a_newcomer_joins_a_flight_that_everybody_has_left),
 		CASE(an_abandoned_call_that_may_not_be_stored_is_cancelled),
+		CASE(an_abandoned_call_whose_answer_is_invalidated_is_cancelled),
 		CASE(a_slow_reader_slows_nobody_and_reads_on_after_the_end),
 		CASE(each_waiter_has_its_own_patience),
 		CASE(no_cache_asks_anew_and_replaces_and_ordinary_questions_may_join_it),

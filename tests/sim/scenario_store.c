@@ -104,6 +104,22 @@ static void a_lookup_does_not_wait_for_a_call_that_is_running(void **state)
 	assert_true(client_ended(query));
 }
 
+static void a_lookup_beside_a_no_cache_call_finds_what_is_stored(void **state)
+{
+	struct client *lookup;
+
+	(void)state;
+	ask_and_wait("q", 0);
+	restart();
+	world_ask(&w, "q", ASK_NO_CACHE);
+	world_run_ms(&w, 50);
+	lookup = world_ask(&w, "q", ASK_LOOKUP);
+	world_run_ms(&w, 10);
+	assert_true(client_ended(lookup));
+	assert_int_equal(lookup->q.outcome.source, SOURCE_EXACT);
+	world_run_ms(&w, 1000);
+}
+
 static void a_query_that_joins_a_lookups_flight_gets_its_call(void **state)
 {
 	struct client *lookup = world_ask(&w, "q", ASK_LOOKUP), *query = world_ask(&w, "q", 0);
@@ -290,6 +306,7 @@ int main(void)
 		CASE(identical_questions_share_the_store_read_too),
 		CASE(a_lookup_never_calls_the_llm),
 		CASE(a_lookup_does_not_wait_for_a_call_that_is_running),
+		CASE(a_lookup_beside_a_no_cache_call_finds_what_is_stored),
 		CASE(a_query_that_joins_a_lookups_flight_gets_its_call),
 		CASE(a_store_that_fails_is_skipped_and_the_client_gets_its_answer),
 		CASE(after_its_ttl_an_answer_is_asked_for_anew),
