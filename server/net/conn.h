@@ -24,9 +24,9 @@
 #include "server/net/settings.h"
 
 #define CONN_FRAMES_PER_TURN_MAX 128  /* the rest waits for the next turn, so that no connection holds the loop */
-#define CONN_TURN_US		 2000 /* and no connection is read or parsed after so much of a turn */
+#define CONN_TURN_US		 5000 /* and no connection is read or parsed after so much of a turn */
 #define CONN_FRAMES_PER_LOOK	 16   /* small frames between two looks at the clock */
-#define CONN_FRAME_SMALL	 4096
+#define CONN_FRAME_SMALL	 16384
 #define CONN_LINGER_MS		 1000
 #define CONN_REFUSED_MAX	 64   /* connections over the limit that are being told so; more are closed at once */
 #define CONN_PEER_FRAME_MIN	 1024 /* a client must take frames of this size */
