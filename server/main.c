@@ -1,6 +1,7 @@
 /* promptcached: the command line. What it starts is net/daemon.h.
  *
  * Arguments are read by hand: getopt_long's `struct option` and ours cannot meet in one file. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,8 @@ static const char usage_text[] =
 	"  --check-config       check the options, start nothing\n"
 	"  --describe config    all options with type, default, range and meaning\n"
 	"  --describe metrics   all counters and gauges that STATS shows\n"
-	"  --check-store PATH   walk a store that no daemon has open; exit code 1: it is damaged\n"
+	"  --check-store PATH   walk a store that no daemon has open; exit code 0: it is sound, 1: it is damaged,\n"
+	"                       2: there is none, or it is in use\n"
 	"\n"
 	"Exit codes: 0 stopped in good order, 1 could not start, 2 command line or configuration is wrong.\n"
 	"SIGTERM or SIGINT: finish what is in flight within shutdown.grace, flush, exit; a second one: do not "
@@ -160,6 +162,30 @@ static int serve(const struct arguments *a, struct options *o, struct daemon_opt
 	return EXIT_SUCCESS;
 }
 
+static int check_store(const char *path)
+{
+	uint64_t entries;
+
+	switch (lmdb_check(path, &entries)) {
+	case LMDB_SOUND:
+		printf("%s: sound, %llu entries\n", path, (unsigned long long)entries);
+		return EXIT_SUCCESS;
+	case LMDB_DAMAGED:
+		printf("%s: damaged; the next start sets it aside\n", path);
+		return EXIT_FAILURE;
+	case LMDB_ABSENT:
+		printf("%s: no data.mdb here\n", path);
+		break;
+	case LMDB_IN_USE:
+		printf("%s: in use by a daemon; stop it first\n", path);
+		break;
+	case LMDB_UNREADABLE:
+		printf("%s: cannot be looked at: %s\n", path, strerror(errno));
+		break;
+	}
+	return EXIT_USAGE;
+}
+
 static int run(const struct arguments *a)
 {
 	static struct daemon_options options;
@@ -175,7 +201,7 @@ static int run(const struct arguments *a)
 		return EXIT_SUCCESS;
 	}
 	if (a->check_store != NULL)
-		return lmdb_check(a->check_store) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+		return check_store(a->check_store);
 	o = options_new();
 	if (o == NULL) {
 		fprintf(stderr, "promptcached: no memory\n");

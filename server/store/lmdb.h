@@ -56,9 +56,17 @@ __attribute__((warn_unused_result)) int lmdb_open(struct durable *ret, struct lo
 						  const struct lmdb_options *options,
 						  const struct durable_events *events, char *error, size_t error_bytes);
 
-/* Walks the whole environment at path and returns 0, or 1 when it is damaged: what the child process does
- * (`promptcached --check-store` calls it too). Prints nothing. */
-int lmdb_check(const char *path);
+enum lmdb_verdict {
+	LMDB_SOUND,
+	LMDB_DAMAGED,	/* the next start sets it aside */
+	LMDB_ABSENT,	/* there is no data.mdb */
+	LMDB_IN_USE,	/* a daemon has it open */
+	LMDB_UNREADABLE /* could not be found out; errno says why */
+};
+
+/* Walks the whole store at path, in a child process as lmdb_open does, while no daemon can open it. *ret_entries when
+ * it is sound. Blocks; progress in the log. */
+enum lmdb_verdict lmdb_check(const char *path, uint64_t *ret_entries);
 
 const struct metric *lmdb_metrics_table(size_t *ret_count);
 struct lmdb_metrics *lmdb_metrics(struct durable *d);

@@ -4,12 +4,16 @@
  *
  * A record that is damaged inside is no reason to set the file aside: its checksum finds it when it is read, and it is
  * left out. */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,6 +28,7 @@
 /* How far the child is, in memory it shares with its parent. */
 struct check_progress {
 	uint64_t rows, rows_total;
+	uint64_t entries;
 };
 
 struct check {
@@ -113,6 +118,7 @@ static bool check_all(struct check *c)
 		{"expiry", LMDB_EXPIRY_BYTES, 0},
 		{"entries", ENTRY_KEY_BYTES, SIZE_MAX},
 	};
+	const size_t entries = sizeof tables / sizeof *tables - 1;
 	MDB_dbi dbi[sizeof tables / sizeof *tables];
 	bool there[sizeof tables / sizeof *tables] = {false};
 	MDB_stat stat;
@@ -123,8 +129,11 @@ static bool check_all(struct check *c)
 		there[i] = rc == 0;
 		if (rc != 0 && rc != MDB_NOTFOUND)
 			return false;
-		if (there[i] && mdb_stat(c->txn, dbi[i], &stat) == 0)
-			c->progress->rows_total += stat.ms_entries;
+		if (!there[i] || mdb_stat(c->txn, dbi[i], &stat) != 0)
+			continue;
+		c->progress->rows_total += stat.ms_entries;
+		if (i == entries)
+			c->progress->entries = stat.ms_entries;
 	}
 	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
 		if (there[i] && !check_table(c, dbi[i], tables[i].key_bytes, tables[i].value_bytes))
@@ -150,13 +159,6 @@ static int check_walk(const char *path, struct check_progress *progress)
 	}
 	mdb_env_close(env);
 	return damaged;
-}
-
-int lmdb_check(const char *path)
-{
-	struct check_progress progress = {0};
-
-	return check_walk(path, &progress);
 }
 
 /* ---- the child and its parent */
@@ -185,7 +187,7 @@ static uint64_t clock_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* 0 or 1 as lmdb_check; a child that died or took too long: 1. */
+/* 0 or 1 as check_walk; a child that died or took too long: 1. */
 static int child_await(pid_t child, const struct check_progress *progress, uint64_t bytes)
 {
 	uint64_t began_ms = clock_ms(), said_ms = began_ms, now_ms;
@@ -213,7 +215,8 @@ static int child_await(pid_t child, const struct check_progress *progress, uint6
 	return ended == child && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1;
 }
 
-int lmdb_check_in_child(const char *path, uint64_t file_bytes)
+/* 0: sound, 1: damaged, -1: could not be found out; errno says why. */
+static int check_in_child(const char *path, uint64_t file_bytes, uint64_t *ret_entries)
 {
 	struct check_progress *progress =
 		mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -222,13 +225,81 @@ int lmdb_check_in_child(const char *path, uint64_t file_bytes)
 
 	if (progress == MAP_FAILED)
 		return -1;
-	log_event(LOG_INFO, "store.checking", "path=%s bytes=%llu reason=\"it was not closed, or changed since\"",
-		  log_quote(path, -1), (unsigned long long)file_bytes);
 	child = fork();
 	if (child == 0)
 		child_run(path, progress, parent);
 	if (child > 0)
 		rc = child_await(child, progress, file_bytes);
+	*ret_entries = progress->entries;
 	munmap(progress, sizeof *progress);
 	return rc;
+}
+
+int lmdb_check_in_child(const char *path, uint64_t file_bytes)
+{
+	uint64_t entries;
+
+	log_event(LOG_INFO, "store.checking", "path=%s bytes=%llu reason=\"it was not closed, or changed since\"",
+		  log_quote(path, -1), (unsigned long long)file_bytes);
+	return check_in_child(path, file_bytes, &entries);
+}
+
+/* ---- a store that no daemon has open */
+
+static enum lmdb_verdict check_unlocked(const char *path, const struct stat *st, uint64_t *ret_entries)
+{
+	uint64_t entries = 0;
+	int rc = 0;
+
+	if (!S_ISREG(st->st_mode))
+		return LMDB_DAMAGED;
+	if (st->st_size > 0) /* else it is filled at the next start */
+		rc = check_in_child(path, (uint64_t)st->st_size, &entries);
+	if (rc != 0)
+		return rc < 0 ? LMDB_UNREADABLE : LMDB_DAMAGED;
+	*ret_entries = entries;
+	return LMDB_SOUND;
+}
+
+/* LMDB_SOUND: nobody has it open, and nobody can until *ret_fd is closed; -1: a copy without a file to lock. */
+static enum lmdb_verdict check_take_lock(const char *path, int *ret_fd)
+{
+	char lock[PATH_MAX];
+	int fd;
+
+	snprintf(lock, sizeof lock, "%s/" LMDB_FILE_LOCK, path);
+	fd = open(lock, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno != ENOENT)
+		return LMDB_UNREADABLE;
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		enum lmdb_verdict verdict = errno == EWOULDBLOCK ? LMDB_IN_USE : LMDB_UNREADABLE;
+
+		close(fd);
+		return verdict;
+	}
+	*ret_fd = fd;
+	return LMDB_SOUND;
+}
+
+enum lmdb_verdict lmdb_check(const char *path, uint64_t *ret_entries)
+{
+	enum lmdb_verdict verdict;
+	char data[PATH_MAX];
+	struct stat st;
+	int lock_fd;
+
+	if (strlen(path) > PATH_MAX - 64) {
+		errno = ENAMETOOLONG;
+		return LMDB_UNREADABLE;
+	}
+	snprintf(data, sizeof data, "%s/" LMDB_FILE_DATA, path);
+	if (stat(data, &st) != 0)
+		return errno == ENOENT || errno == ENOTDIR ? LMDB_ABSENT : LMDB_UNREADABLE;
+	verdict = check_take_lock(path, &lock_fd);
+	if (verdict != LMDB_SOUND)
+		return verdict;
+	verdict = access(data, R_OK) == 0 ? check_unlocked(path, &st, ret_entries) : LMDB_UNREADABLE;
+	if (lock_fd >= 0)
+		close(lock_fd);
+	return verdict;
 }

@@ -19,8 +19,6 @@
 #include "server/base/log.h"
 #include "server/store/lmdb_internal.h"
 
-#define FILE_DATA    "data.mdb"
-#define FILE_LOCK    "lock"
 #define FILE_MARKER  "clean"
 #define FILE_READERS "lock.mdb" /* LMDB's own table of readers */
 
@@ -86,7 +84,7 @@ int lmdb_env_prepare(struct lmdb *l, char *error, size_t error_bytes)
 		snprintf(error, error_bytes, "store.path %s cannot be made: %s", l->path, strerror(errno));
 		return -1;
 	}
-	lmdb_path(l, FILE_LOCK, lock);
+	lmdb_path(l, LMDB_FILE_LOCK, lock);
 	l->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (l->lock_fd < 0) {
 		snprintf(error, error_bytes, "%s cannot be opened: %s; check owner and mode of store.path", lock,
@@ -137,7 +135,7 @@ static void marker_leave(const struct lmdb *l)
 	ssize_t n = -1;
 	int fd;
 
-	lmdb_path(l, FILE_DATA, path);
+	lmdb_path(l, LMDB_FILE_DATA, path);
 	if (stat(path, &st) != 0)
 		return;
 	marker_text(&st, text);
@@ -159,7 +157,7 @@ static enum file_state look_at_file(const struct lmdb *l, uint64_t *ret_bytes)
 	char path[PATH_MAX];
 	struct stat st;
 
-	lmdb_path(l, FILE_DATA, path);
+	lmdb_path(l, LMDB_FILE_DATA, path);
 	if (lstat(path, &st) != 0)
 		return FILE_NEW;
 	if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
@@ -177,8 +175,8 @@ static int set_aside(const struct lmdb *l, char *error, size_t error_bytes)
 	char path[PATH_MAX], kept[PATH_MAX];
 	char name[64];
 
-	snprintf(name, sizeof name, FILE_DATA ".damaged-%lld", (long long)time(NULL));
-	lmdb_path(l, FILE_DATA, path);
+	snprintf(name, sizeof name, LMDB_FILE_DATA ".damaged-%lld", (long long)time(NULL));
+	lmdb_path(l, LMDB_FILE_DATA, path);
 	lmdb_path(l, name, kept);
 	if (rename(path, kept) != 0) {
 		snprintf(error, error_bytes, "%s is damaged and cannot be renamed: %s; move it away", path,
@@ -349,7 +347,7 @@ int lmdb_env_open(struct lmdb *l, char *error, size_t error_bytes)
 	}
 	if (rc == 0)
 		return 0;
-	lmdb_path(l, FILE_DATA, path);
+	lmdb_path(l, LMDB_FILE_DATA, path);
 	snprintf(error, error_bytes, "%s cannot be opened: %s; check space, owner and mode of store.path", path,
 		 lmdb_env_text(rc));
 	lmdb_env_close(l, false);

@@ -38,6 +38,9 @@
 #define LMDB_META_PROBE	      "probe" /* when the disk was last tried, or free pages aged */
 /* clang-format on */
 
+#define LMDB_FILE_DATA "data.mdb"
+#define LMDB_FILE_LOCK "lock"
+
 #define LMDB_US(ms) ((uint64_t)(ms)*1000)
 
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
@@ -212,7 +215,7 @@ void lmdb_read_fail_waiting(struct lmdb *l);
 void lmdb_warm_start(struct lmdb *l);
 void lmdb_warm_stop(struct lmdb *l);
 
-/* ---- lmdb_check.c. Runs lmdb_check in a child; progress in the log. 0: sound. 1: damaged. -1: could not be found out.
+/* ---- lmdb_check.c. Walks all of it in a child; progress in the log. 0: sound. 1: damaged. -1: could not be found out.
  */
 int lmdb_check_in_child(const char *path, uint64_t file_bytes);
 

@@ -200,6 +200,28 @@ class Damage(harness.Case):
         self.assert_serves()
         self.restart_daemon()
 
+    def check_store(self, path, code, words):
+        got, out, error = harness.run_daemon(self.home, "--check-store", path)
+        self.assertEqual((got, out, error), (code, f"{path}: {words}\n", ""))
+
+    def test_a_store_is_checked_without_a_daemon(self):
+        client, path = self.connect(), os.path.dirname(self.data)
+        for _ in range(20):
+            self.query(client, self.prompt())
+        self.check_store(path, 2, "in use by a daemon; stop it first")
+        self.stop_daemon()
+        code, out, error = harness.run_daemon(self.home, "--check-store", path)
+        self.assertEqual((code, error), (0, ""))
+        found = re.fullmatch(re.escape(path) + r": sound, (\d+) entries\n", out)
+        self.assertGreaterEqual(int(found[1]), 20)
+        cut = os.path.join(self.home, "cut")
+        os.mkdir(cut)
+        shutil.copy(self.data, cut)
+        os.truncate(os.path.join(cut, "data.mdb"), os.path.getsize(self.data) // 2)
+        self.check_store(cut, 1, "damaged; the next start sets it aside")
+        self.check_store(self.home, 2, "no data.mdb here")
+        self.start_daemon()
+
 
 class Load(threading.Thread):
     """Asks without pause until the connection breaks. ended: {prompt: (text, when END came)}, invalidated: the same for INVALIDATE."""

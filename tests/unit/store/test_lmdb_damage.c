@@ -186,12 +186,35 @@ static void overwrite(off_t at, const void *p, size_t n)
 
 static void a_sound_file_that_was_not_closed_is_checked_and_kept(void **state)
 {
+	uint64_t entries = 0;
+
 	(void)state;
-	assert_int_equal(lmdb_check(f.path), 0);
+	assert_int_equal(lmdb_check(f.path, &entries), LMDB_SOUND);
+	assert_int_equal(entries, ROWS);
 	open_store();
+	assert_int_equal(lmdb_check(f.path, &entries), LMDB_IN_USE);
 	assert_int_equal(set_aside_count(), 0);
 	for (uint64_t n = 0; n < ROWS; n += 100)
 		assert_true(is_there(n));
+}
+
+static void the_check_tells_what_it_finds_and_survives_it(void **state)
+{
+	uint64_t entries = 7;
+
+	(void)state;
+	assert_int_equal(truncate(f.data, size_of(f.data) / 2), 0);
+	assert_int_equal(lmdb_check(f.path, &entries), LMDB_DAMAGED);
+	assert_int_equal(truncate(f.data, 0), 0);
+	assert_int_equal(lmdb_check(f.path, &entries), LMDB_SOUND);
+	assert_int_equal(entries, 0);
+	assert_int_equal(unlink(f.data), 0);
+	assert_int_equal(lmdb_check(f.path, &entries), LMDB_ABSENT);
+	assert_int_equal(mkdir(f.data, 0700), 0);
+	assert_int_equal(lmdb_check(f.path, &entries), LMDB_DAMAGED);
+	assert_int_equal(rmdir(f.data), 0);
+	assert_int_equal(lmdb_check("/nonexistent/store", &entries), LMDB_ABSENT);
+	assert_int_equal(entries, 0);
 }
 
 static void a_file_truncated_anywhere_is_set_aside_or_sound(void **state)
@@ -479,6 +502,7 @@ int main(void)
 #define CASE_EMPTY(name) cmocka_unit_test_setup_teardown(name, setup_empty, teardown)
 	const struct CMUnitTest tests[] = {
 		CASE(a_sound_file_that_was_not_closed_is_checked_and_kept),
+		CASE(the_check_tells_what_it_finds_and_survives_it),
 		CASE(a_file_truncated_anywhere_is_set_aside_or_sound),
 		CASE(a_file_truncated_after_a_clean_end_is_noticed),
 		CASE(random_bytes_over_random_pages_never_bring_it_down),
