@@ -6,7 +6,16 @@
 #include "server/engine/price.h"
 #include "server/engine/quality.h"
 
-/* An entry's ends may differ by the clock's jumps; wall time before its storing counts as age 0. */
+/* The wall clock may jump. A little before its storing counts as age 0; an entry from farther in the future was stored
+ * under a clock that was wrong, and would live for as long as that was ahead. */
+#define CLOCK_SLACK_US UINT64_C(60000000)
+
+static bool entry_expired(const struct entry *entry, uint64_t wall_us)
+{
+	return wall_us >= entry->expires_us || entry->stored_us > wall_us + CLOCK_SLACK_US ||
+	       entry->policy_revision != POLICY_REVISION;
+}
+
 static uint64_t entry_age_us(const struct entry *entry, uint64_t wall_us)
 {
 	return wall_us > entry->stored_us ? wall_us - entry->stored_us : 0;
@@ -37,7 +46,7 @@ enum entry_verdict engine_judge(struct engine *e, const struct entry *entry, uin
 		e->metrics.engine_invalidated_total++;
 		return ENTRY_INVALIDATED;
 	}
-	if (wall_us >= entry->expires_us) {
+	if (entry_expired(entry, wall_us)) {
 		e->metrics.engine_expired_total++;
 		return ENTRY_EXPIRED;
 	}
@@ -100,7 +109,16 @@ static bool engine_on_alive(void *owner, const struct entry *entry)
 {
 	struct engine *e = owner;
 
-	return loop_wall_us(e->loop) < entry->expires_us && entry_alive(e, entry);
+	return !entry_expired(entry, loop_wall_us(e->loop)) && entry_alive(e, entry);
+}
+
+static bool engine_on_sound(void *owner, const struct entry *entry)
+{
+	struct engine *e = owner;
+	bool sound = payload_is_sound(&e->decoder, entry_payload(entry));
+
+	e->metrics.engine_damaged_total += !sound;
+	return sound;
 }
 
 struct durable_events engine_store_events(struct engine *e)
@@ -109,6 +127,7 @@ struct durable_events engine_store_events(struct engine *e)
 		.epoch = engine_on_epoch,
 		.stamp = engine_on_stamp,
 		.alive = engine_on_alive,
+		.sound = engine_on_sound,
 		.owner = e,
 	};
 }
@@ -274,6 +293,7 @@ int engine_put(struct engine *e, const struct message *m, struct query_outcome *
 		o.stored = store_write(e->store, entry);
 		o.reason = o.stored ? REASON_STORED : REASON_TOO_LARGE;
 		e->metrics.engine_stored_total += o.stored;
+		e->metrics.engine_unstored_other_total += !o.stored;
 	}
 	o.as_of = engine_as_of(e);
 	*ret_outcome = o;

@@ -55,6 +55,10 @@ void query_progress(struct query *q);
 /* May a new flight keep a request of so many bytes? -1: *fault (OVERLOADED). */
 int engine_admit_flight(const struct engine *e, size_t bytes, struct fault *fault);
 
+/* flight_list.c: from now on newcomers find it; no more (accepts one that is not listed). */
+void flight_list(struct flight *f);
+void flight_unlist(struct flight *f);
+
 /* Flights that end tell the engine, for drain. */
 void engine_flight_gone(struct engine *e);
 

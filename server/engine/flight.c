@@ -29,66 +29,6 @@ static void flight_move(struct flight *f, enum flight_state to)
 	f->state = to;
 }
 
-/* ---- the list that newcomers search */
-
-static void flight_list(struct flight *f)
-{
-	struct engine *e = f->engine;
-	struct flight *first = (struct flight *)map_find(&e->flights, f->node.key);
-
-	if (first == NULL) {
-		map_insert(&e->flights, &f->node);
-	} else {
-		f->beside = first->beside;
-		first->beside = f;
-	}
-	f->listed = true;
-}
-
-static void flight_unlist(struct flight *f)
-{
-	struct engine *e = f->engine;
-	struct flight *first;
-
-	if (!f->listed)
-		return;
-	first = (struct flight *)map_find(&e->flights, f->node.key);
-	assert(first != NULL);
-	if (first == f) {
-		map_remove(&e->flights, &f->node);
-		if (f->beside != NULL)
-			map_insert(&e->flights, &f->beside->node);
-	} else {
-		while (first->beside != f)
-			first = first->beside;
-		first->beside = f->beside;
-	}
-	f->beside = NULL;
-	f->listed = false;
-}
-
-/* Does the flight give all that this request asks for? What comes from the LLM is as fresh as can be. */
-static bool flight_gives(const struct flight *f, const struct plan *plan, const struct query *q)
-{
-	if (f->no_cache)
-		return q->op != OP_LOOKUP; /* it does not read what a LOOKUP is about */
-	return !plan->no_cache && (f->state >= FLIGHT_LLM || f->max_age_ms <= plan->max_age_ms);
-}
-
-struct flight *flight_find(struct engine *e, const struct plan *plan, const struct query *q)
-{
-	struct flight *f, *beside;
-
-	for (f = (struct flight *)map_find(&e->flights, plan->key); f != NULL; f = beside) {
-		beside = f->beside;
-		if (!freshness_alive(&e->freshness, f->begun, f->tags, POLICY_TAGS))
-			flight_unlist(f); /* for good: a chain of them would be walked by every newcomer */
-		else if (q->arrived_us - f->started_us <= e->options->joinable_ms * 1000 && flight_gives(f, plan, q))
-			return f;
-	}
-	return NULL;
-}
-
 /* ---- life */
 
 struct flight *flight_new(struct engine *e, const struct plan *plan, struct slice frame, struct fault *fault)
@@ -142,6 +82,7 @@ static void flight_free(struct loop_task *t)
 	struct engine *e = f->engine;
 
 	assert(!f->listed && !f->reading && !f->calling && f->waiters_count == 0);
+	loop_undefer(e->loop, &f->progress_task);
 	TAILQ_REMOVE(&e->all_flights, f, link);
 	e->flights_count--;
 	e->flights_bytes -= f->frame.n;
@@ -172,6 +113,12 @@ static void waiter_follow(struct query *q, struct answer *a)
 	q->reader = (struct answer_reader){0};
 }
 
+/* Is there something of the answer for it to read as it comes? */
+static bool waiter_has_news(const struct flight *f, const struct query *q)
+{
+	return q->stream && f->answer != NULL && f->answer->bytes > 0;
+}
+
 void flight_join(struct flight *f, struct query *q, const struct plan *plan)
 {
 	assert(!flight_is_over(f) && q->flight == NULL);
@@ -184,7 +131,7 @@ void flight_join(struct flight *f, struct query *q, const struct plan *plan)
 	f->no_store |= plan->no_store;
 	if (plan->ttl_ms < f->ttl_ms)
 		f->ttl_ms = plan->ttl_ms;
-	if (f->answer != NULL && f->answer->bytes > 0 && q->stream) {
+	if (waiter_has_news(f, q)) {
 		waiter_follow(q, f->answer);
 		query_progress(q);
 	}
@@ -224,6 +171,8 @@ static void waiters_end(struct flight *f)
 	while ((q = TAILQ_FIRST(&f->waiters)) != NULL) {
 		struct query_outcome o = waiter_outcome(f, q);
 
+		if (o.fault.code == ERR_NONE && waiter_has_news(f, q))
+			waiter_follow(q, f->answer);
 		waiter_remove(f, q);
 		query_end(q, &o, f->entry);
 	}
@@ -346,23 +295,31 @@ static void flight_read(struct flight *f)
 
 /* ---- LLM */
 
+/* Once a turn for any number of pieces: there may be many readers. */
+static void flight_tell_readers(struct loop_task *t)
+{
+	struct flight *f = (struct flight *)((char *)t - offsetof(struct flight, progress_task));
+	struct query *q;
+
+	TAILQ_FOREACH (q, &f->waiters, link) {
+		if (waiter_has_news(f, q)) {
+			waiter_follow(q, f->answer);
+			query_progress(q);
+		}
+	}
+}
+
 static bool flight_piece(struct upstream_call *c, enum proto_segment kind, unsigned index, struct slice data)
 {
 	struct flight *f = (struct flight *)((char *)c - offsetof(struct flight, call));
 	uint64_t before = f->answer->memory_bytes;
 	bool appended = answer_append(f->answer, kind, index, data);
-	struct query *q;
 
 	assert(f->state == FLIGHT_LLM);
 	f->engine->answers_bytes += f->answer->memory_bytes - before;
 	if (!appended)
 		return false;
-	TAILQ_FOREACH (q, &f->waiters, link) {
-		if (q->stream) {
-			waiter_follow(q, f->answer);
-			query_progress(q);
-		}
-	}
+	loop_defer(f->engine->loop, &f->progress_task, flight_tell_readers);
 	return true;
 }
 

@@ -67,9 +67,10 @@ struct flight {
 
 	struct durable_read read;
 	struct upstream_call call;
-	struct answer *answer;	      /* one reference */
-	struct entry *entry;	      /* one reference; what everybody gets at the end */
-	struct query_outcome outcome; /* the part that is the same for all */
+	struct answer *answer;		/* one reference */
+	struct entry *entry;		/* one reference; what everybody gets at the end */
+	struct query_outcome outcome;	/* the part that is the same for all */
+	struct loop_task progress_task; /* tells the readers of new pieces */
 	struct loop_task free_task;
 };
 

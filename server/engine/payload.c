@@ -280,6 +280,28 @@ uint64_t payload_segments_bytes(struct slice payload)
 	return segments_end(payload, &bytes) == 0 ? UINT64_MAX : bytes;
 }
 
+/* The fields of END that a payload may have; the others are put in front of it, and must not come twice. */
+#define BIT(name) (UINT64_C(1) << END_BIT_##name)
+static const uint64_t payload_fields = BIT(segments) | BIT(finish_reason) | BIT(model) | BIT(prompt_tokens) |
+				       BIT(completion_tokens) | BIT(cached_tokens) | BIT(entry) | BIT(upstream);
+#undef BIT
+
+bool payload_is_sound(struct message_decoder *d, struct slice payload)
+{
+	struct answer_piece piece;
+	struct fault fault;
+	struct end_body end;
+	uint64_t bytes;
+
+	if (segments_end(payload, &bytes) == 0 || payload_decode(d, payload, &end) < 0 ||
+	    (end.has & ~payload_fields) != 0)
+		return false;
+	for (uint32_t i = 0; i < end.segments->via.array.size; i++)
+		if (segment_read(&end.segments->via.array.ptr[i], i, &piece, &fault) < 0)
+			return false;
+	return true;
+}
+
 /* New ids for the tool calls in a copy of a payload whose form was checked. The map's header is not looked at. */
 static void payload_mint(uint8_t *payload, uint64_t mint)
 {

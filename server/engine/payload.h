@@ -24,6 +24,10 @@ __attribute__((warn_unused_result)) int payload_from_put(struct buf *out, const 
 __attribute__((warn_unused_result)) int payload_decode(struct message_decoder *d, struct slice payload,
 						       struct end_body *ret);
 
+/* Is it what the functions above make? Asked of what comes from a durable store, before anybody gets it: a checksum
+ * says that a row is what was written, not who wrote it. */
+bool payload_is_sound(struct message_decoder *d, struct slice payload);
+
 /* A replay must not repeat tool-call ids: an agent may hold two of them in one conversation. `mint` is 0 to keep the
  * ids, as for those who share a call, or a random number from which new ones of the same form are made ("call_8fK…":
  * what follows the first _ or - is replaced). */

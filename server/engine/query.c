@@ -169,7 +169,7 @@ static int query_fly(struct engine *e, struct query *q, const struct plan *plan,
 	return 0;
 refused:
 	q->outcome.retry_after_ms = 1000;
-	e->metrics.engine_overloaded_total++;
+	outcome_count(&e->metrics, &q->outcome);
 	return -1;
 }
 
@@ -203,6 +203,7 @@ void query_cancel(struct query *q)
 {
 	assert(q->state == QUERY_WAITING || q->state == QUERY_ANSWERING);
 	q->engine->metrics.engine_cancelled_total++;
+	loop_undefer(q->engine->loop, &q->task);
 	loop_disarm(q->engine->loop, &q->patience);
 	flight_leave(q->flight, q);
 	q->state = QUERY_ENDED;

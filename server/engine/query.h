@@ -2,13 +2,15 @@
  * pieces while it ANSWERs, and takes the outcome when it ENDED.
  *
  *      engine_query ──> QUERY_ENDED at once: an exact hit from memory, nothing was allocated
- *                   └─> QUERY_WAITING ──> QUERY_ANSWERING ──> QUERY_ENDED        ready() at each step, and when there are new pieces
- *                            └──────── cancel at any time ────────┘
+ *                   └─> QUERY_WAITING ──> QUERY_ANSWERING ──> QUERY_ENDED        ready() at each step, and at new pieces
+ *                            ^   └───── cancel at any time ───────┘
+ *                            └── from ANSWERING, when the answer broke off before this one had read any of it
  *
  * Law: a query that is WAITING or ANSWERING ends exactly once: by becoming ENDED (told by `ready`), or by query_cancel
  * returning. `ready` never comes before engine_query has returned, and only from the loop's deferred tasks: at most
- * once a turn for any number of pieces. After ENDED or cancel the engine does not touch it; query_release drops what it
- * holds. */
+ * once a turn for any number of pieces. A query may also be ENDED with a fault when engine_query returns 0 (no
+ * upstream, a full queue): its `ready` is on its way unless it is released first. After ENDED or cancel the engine does
+ * not touch it; query_release drops what it holds. */
 #ifndef ENGINE_QUERY_H
 #define ENGINE_QUERY_H
 

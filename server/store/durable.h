@@ -65,6 +65,8 @@ struct durable_events {
 	/* While warming: an entry found again, borrowed. No write or remove of its key was called since it was read, or
 	 * was on its way then. False: enough. */
 	bool (*found)(void *owner, struct entry *e);
+	/* Asked before anybody gets what was read or found: is its payload what it should be? NULL: yes. */
+	bool (*sound)(void *owner, const struct entry *e);
 	/* Reclaiming asks: may this one still be served? */
 	bool (*alive)(void *owner, const struct entry *e);
 	void *owner;

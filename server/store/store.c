@@ -234,6 +234,11 @@ static struct entry *store_peek(struct store *s, const uint8_t *key)
 	return o != NULL ? o->e : e;
 }
 
+static bool store_is_sound(const struct store *s, const struct entry *e)
+{
+	return s->events.sound == NULL || s->events.sound(s->events.owner, e);
+}
+
 /* What memory or a write on its way has is newer than what was read. Returns one reference, or NULL. */
 static struct entry *incoming_settle(struct incoming *i, struct entry *e)
 {
@@ -241,6 +246,10 @@ static struct entry *incoming_settle(struct incoming *i, struct entry *e)
 	struct entry *known = store_peek(s, i->read.key);
 
 	if (known == NULL) {
+		if (e != NULL && !store_is_sound(s, e)) {
+			entry_unref(e);
+			return NULL;
+		}
 		if (e != NULL)
 			memory_insert(s->memory, e);
 		return e;
@@ -300,7 +309,8 @@ bool store_found(void *owner, struct entry *e)
 
 	if (s->closing || !memory_is_roomy(s->memory))
 		return false;
-	if (store_peek(s, e->node.key) == NULL && (s->events.alive == NULL || s->events.alive(s->events.owner, e)))
+	if (store_peek(s, e->node.key) == NULL && (s->events.alive == NULL || s->events.alive(s->events.owner, e)) &&
+	    store_is_sound(s, e))
 		memory_insert(s->memory, e);
 	return true;
 }

@@ -261,7 +261,6 @@ static void leave(void)
 	if (client == NULL || (client->q.state != QUERY_WAITING && client->q.state != QUERY_ANSWERING))
 		return;
 	client_leave(client);
-	query_release(&client->q);
 	r.asked[i].left = true;
 }
 

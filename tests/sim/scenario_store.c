@@ -193,6 +193,17 @@ static void max_age_takes_nothing_older(void **state)
 	assert_int_equal(c->q.outcome.source, SOURCE_LLM);
 }
 
+static void an_entry_from_far_in_the_future_was_stored_under_a_wrong_clock(void **state)
+{
+	(void)state;
+	loop_sim_set_wall_us(w.loop, WORLD_WALL_US + 365 * DAY_MS * 1000);
+	ask_and_wait("q", 0);
+	assert_int_equal(ask_and_wait("q", 0)->q.outcome.source, SOURCE_EXACT);
+	loop_sim_set_wall_us(w.loop, WORLD_WALL_US);
+	assert_int_equal(ask_and_wait("q", 0)->q.outcome.source, SOURCE_LLM);
+	assert_int_equal(ask_and_wait("q", 0)->q.outcome.source, SOURCE_EXACT);
+}
+
 /* ---- invalidation */
 
 static void an_invalidated_request_is_asked_for_anew_also_after_a_restart(void **state)
@@ -313,6 +324,7 @@ int main(void)
 		CASE(the_servers_ttl_is_the_ceiling),
 		CASE(the_shortest_ttl_of_the_joiners_wins),
 		CASE(max_age_takes_nothing_older),
+		CASE(an_entry_from_far_in_the_future_was_stored_under_a_wrong_clock),
 		CASE(an_invalidated_request_is_asked_for_anew_also_after_a_restart),
 		CASE(an_invalidated_namespace_is_forgotten_at_once_and_also_after_a_restart),
 		CASE(an_answer_that_was_being_made_when_it_was_invalidated_is_delivered_and_not_stored),

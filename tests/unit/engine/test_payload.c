@@ -149,12 +149,22 @@ static void a_payload_damaged_anywhere_is_refused_or_another_payload_but_never_a
 {
 	(void)state;
 	make();
+	assert_true(payload_is_sound(&decoder, buf_slice(&payload)));
+	assert_false(payload_is_sound(&decoder, slice_of("", 0)));
 	for (size_t i = 0; i < payload.n; i++) {
+		assert_false(payload_is_sound(&decoder, slice_of(payload.p, i)));
 		for (int bit = 0; bit < 8; bit++) {
 			struct end_body end, more = {0};
 			struct answer *a;
 
 			payload.p[i] ^= (uint8_t)(1 << bit);
+			if (payload_is_sound(&decoder, buf_slice(&payload))) { /* then it can be sent, and read */
+				frame.n = 0;
+				MESSAGE_SET(&more, END, source, SOURCE_EXACT);
+				assert_true(payload_encode_end(&frame, 1, &more, buf_slice(&payload), true, 0));
+				(void)decode_frame();
+				frame.n = 0;
+			}
 			if (payload_decode(&decoder, buf_slice(&payload), &end) == 0)
 				assert_true(MESSAGE_HAS(&end, END, segments));
 			a = payload_answer(&decoder, buf_slice(&payload), 0);
