@@ -60,6 +60,8 @@ int daemon_check(const struct daemon_options *options, char *error, size_t error
 {
 	if (net_check(&options->net, error, error_bytes) < 0)
 		return -1;
+	if (store_check(&options->store, error, error_bytes) < 0)
+		return -1;
 	return upstreams_check(&options->upstreams, error, error_bytes);
 }
 
@@ -135,7 +137,7 @@ static void daemon_close_store(struct daemon *d)
 	if (!d->net_drained || !d->engine_drained)
 		return;
 	loop_disarm(d->loop, &d->grace);
-	log_event(LOG_INFO, "server.drained", "flushing the store");
+	log_event(LOG_INFO, "server.drained", "next=\"flushing the store\"");
 	store_close(d->store, daemon_on_store_closed, d);
 }
 
@@ -166,7 +168,7 @@ static void daemon_on_grace_over(struct deadline *grace)
 {
 	struct daemon *d = daemon_of_grace(grace);
 
-	log_event(LOG_WARN, "server.grace_over", "requests that are still in flight are ended");
+	log_event(LOG_WARN, "server.grace_over", "next=\"requests that are still in flight are ended\"");
 	engine_abort(d->engine);
 	loop_arm(d->loop, &d->grace, DAEMON_LAST_WORDS_MS * 1000, daemon_on_last_words_over);
 }
@@ -184,7 +186,7 @@ static void daemon_stop(struct daemon *d, int signum)
 		net_drain(d->net, d->options->grace_ms, daemon_on_net_drained, d);
 	} else if (!d->hurried && !(d->net_drained && d->engine_drained)) {
 		d->hurried = true;
-		log_event(LOG_WARN, "server.hurried", "signal=%d: not waiting for requests, flushing the store",
+		log_event(LOG_WARN, "server.hurried", "signal=%d next=\"not waiting for requests, flushing the store\"",
 			  signum);
 		loop_disarm(d->loop, &d->grace);
 		engine_abort(d->engine);
@@ -195,7 +197,8 @@ static void daemon_stop(struct daemon *d, int signum)
 static void daemon_on_signal(uv_signal_t *s, int signum)
 {
 	if (signum == SIGHUP)
-		log_event(LOG_WARN, "server.reload", "configuration is read at start only: restart to change it");
+		log_event(LOG_WARN, "server.reload",
+			  "reason=\"configuration is read at start only: restart to change it\"");
 	else
 		daemon_stop(s->data, signum);
 }
@@ -247,6 +250,7 @@ static int daemon_open_engine(struct daemon *d, char *error, size_t error_bytes)
 	}
 	if (upstreams_new(&d->upstreams, d->loop, d->http, &d->options->upstreams, error, error_bytes) < 0)
 		return -1;
+	upstreams_log(d->upstreams);
 	d->engine = engine_new(d->loop, d->upstreams, &d->options->engine);
 	if (d->engine == NULL) {
 		snprintf(error, error_bytes, "no memory for the engine");
@@ -301,7 +305,7 @@ int daemon_run(const struct daemon_options *options, const char *server, char *e
 	daemon_close(&d);
 	daemon_ignore_signals(&d);
 	if (rc == 0)
-		log_event(LOG_INFO, "server.stopped", "everything is flushed");
+		log_event(LOG_INFO, "server.stopped", "reason=\"everything is flushed\"");
 	log_close();
 no_log:
 	loop_free(d.loop);

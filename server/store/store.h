@@ -44,11 +44,15 @@ struct store_options {
 /* store.kind, store.path (default_path when not given), store.limit, store.commit_interval, memory.limit → *options. */
 void store_options_add(struct options *o, struct store_options *options);
 
+/* What can be said about the options without opening anything. 0, or -1 with a sentence. */
+__attribute__((warn_unused_result)) int store_check(const struct store_options *options, char *error,
+						    size_t error_bytes);
+
 struct store;
 
 /* Opens (blocking, before the loop runs). events->found is the store's own affair and may be NULL.
- * 0, or -1 with a sentence. A damaged or unusable durable store is not an error: logged, and memory works alone. A
- * locked one is. */
+ * 0, or -1 with a sentence. A damaged durable store is not an error, nor one that cannot be opened: logged, and memory
+ * works alone. Errors are a locked one, and a store.path that was given and cannot be made or may not be used. */
 __attribute__((warn_unused_result)) int store_open(struct store **ret, struct loop *l,
 						   const struct store_options *options, const char *default_path,
 						   const struct durable_events *events, char *error,

@@ -43,6 +43,14 @@ void store_options_add(struct options *o, struct store_options *options)
 	options_add_group(o, &memory);
 }
 
+int store_check(const struct store_options *options, char *error, size_t error_bytes)
+{
+	if (options->kind != STORE_REDIS)
+		return 0;
+	snprintf(error, error_bytes, "store.kind redis comes with a later version; this one has none and lmdb");
+	return -1;
+}
+
 /* ---- opening: `found` is the store's, the rest goes on to the engine */
 
 static void store_pass_epoch(void *owner, const struct tag *tag, uint64_t stamp)
@@ -68,7 +76,7 @@ static bool store_pass_alive(void *owner, const struct entry *e)
 	return events->alive == NULL || events->alive(events->owner, e);
 }
 
-/* 0 also when only memory is left; LMDB_LOCKED. */
+/* 0 also when only memory is left; else LMDB_LOCKED or LMDB_MISPLACED. */
 static int store_open_lmdb(struct store *s, const struct store_options *options, const char *default_path, char *error,
 			   size_t error_bytes)
 {
@@ -87,10 +95,12 @@ static int store_open_lmdb(struct store *s, const struct store_options *options,
 	else
 		snprintf(error, error_bytes,
 			 "there is no directory for the store: set store.path, HOME or XDG_STATE_HOME");
-	if (rc == 0 || rc == LMDB_LOCKED)
+	if (rc == 0 || rc == LMDB_LOCKED || (rc == LMDB_MISPLACED && options->path != NULL))
 		return rc;
 	s->unusable = true;
-	log_event(LOG_ERROR, "store.unusable", "error=%s remedy=\"answers are kept in memory only until a restart\"",
+	log_event(LOG_ERROR, "store.unusable",
+		  "error=%s effect=\"answers are kept in memory only\" remedy=\"mend it or give another store.path, "
+		  "and restart; store.kind none says that memory is enough\"",
 		  log_quote(error, -1));
 	return 0;
 }
@@ -100,10 +110,8 @@ int store_open(struct store **ret, struct loop *l, const struct store_options *o
 {
 	struct store *s;
 
-	if (options->kind == STORE_REDIS) {
-		snprintf(error, error_bytes, "store.kind redis comes with a later version; this one has none and lmdb");
+	if (store_check(options, error, error_bytes) < 0)
 		return -1;
-	}
 	s = store_new(l, options->memory_limit_bytes, (struct durable){0}, events);
 	if (s == NULL) {
 		snprintf(error, error_bytes, "no memory for the store");

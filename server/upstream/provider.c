@@ -75,6 +75,9 @@ static bool provider_set_url(struct upstream *p, const struct upstream_options *
 	}
 	while (base > 0 && o->base_url[base - 1] == '/')
 		base--;
+	p->base_url = strndup(o->base_url, base);
+	if (p->base_url == NULL)
+		return complain_no_memory(c);
 	if (asprintf(&p->url_head, "%.*s%s%s", (int)base, o->base_url, slash, o->chat_path) < 0) {
 		p->url_head = NULL;
 		return complain_no_memory(c);
@@ -211,6 +214,7 @@ static void provider_clear(struct upstream *p)
 	}
 	for (size_t i = 0; i < p->models_count; i++)
 		free(p->models[i]);
+	free(p->base_url);
 	free(p->url_head);
 	free(p->url_tail);
 }
@@ -218,12 +222,9 @@ static void provider_clear(struct upstream *p)
 int provider_check(const struct upstream_options *o, char *error, size_t error_bytes)
 {
 	const struct complaint c = {o->name, error, error_bytes};
-	struct upstream_options without_key = *o;
 	struct upstream p = {0};
-	bool ok;
+	bool ok = provider_configure(&p, o, &c);
 
-	without_key.api_key_env = NULL;
-	ok = provider_configure(&p, &without_key, &c);
 	provider_clear(&p);
 	return ok ? 0 : -1;
 }

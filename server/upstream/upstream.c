@@ -4,7 +4,9 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "server/base/log.h"
 #include "server/upstream/upstream_internal.h"
 
 #define OPENAI_BASE_URL "https://api.openai.com/v1"
@@ -16,6 +18,7 @@ static const struct metric upstream_table[] = {METRICS_TABLE(UPSTREAM_METRICS, s
 #define HOUR_MS	    3600000
 static const struct option upstream_option_table[] = {
 	{.name = "name", .type = OPTION_STRING, .offset = FIELD(name), .required = true,
+	 .min = 1, .max = 128 /* NAME_BYTES_MAX */,
 	 .text = "its name in answers, logs and numbers"},
 	{.name = "base_url", .type = OPTION_STRING, .offset = FIELD(base_url), .required = true,
 	 .text = "of an OpenAI-compatible API, up to and including /v1"},
@@ -63,15 +66,6 @@ void upstream_options_add(struct options *o, struct upstream_set_options *option
 	options_add_group(o, &group);
 }
 
-int upstreams_check(const struct upstream_set_options *options, char *error, size_t error_bytes)
-{
-	for (size_t i = 0; i < options->count; i++) {
-		if (provider_check(&options->items[i], error, error_bytes) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 /* ---- the set */
 
 /* NULL: not set, or empty. */
@@ -80,6 +74,22 @@ static const char *env_given(const char *name)
 	const char *value = getenv(name);
 
 	return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
+static int upstreams_check_items(const struct upstream_set_options *options, char *error, size_t error_bytes)
+{
+	for (size_t i = 0; i < options->count; i++) {
+		if (provider_check(&options->items[i], error, error_bytes) < 0)
+			return -1;
+		for (size_t j = 0; j < i; j++) {
+			if (strcmp(options->items[i].name, options->items[j].name) == 0) {
+				snprintf(error, error_bytes, "upstreams[%zu].name: upstreams[%zu] is called %s too", i,
+					 j, options->items[i].name);
+				return -1;
+			}
+		}
+	}
+	return 0;
 }
 
 static int upstreams_fill(struct upstreams *u, const struct upstream_set_options *options, char *error,
@@ -95,15 +105,27 @@ static int upstreams_fill(struct upstreams *u, const struct upstream_set_options
 	return 0;
 }
 
+/* What upstreams_check and upstreams_new do with the options. u NULL: nothing is to be filled. */
+static int upstreams_take(struct upstreams *u, const struct upstream_set_options *options, char *error,
+			  size_t error_bytes)
+{
+	return u != NULL ? upstreams_fill(u, options, error, error_bytes)
+			 : upstreams_check_items(options, error, error_bytes);
+}
+
 /* Nothing is configured: what the environment names, as an OpenAI client would take it. It goes through the option
  * table, where the defaults of everything else stand. */
-static int upstreams_fill_from_environment(struct upstreams *u, char *error, size_t error_bytes)
+static int upstreams_take_environment(struct upstreams *u, char *error, size_t error_bytes)
 {
-	struct upstream_set_options *found = calloc(1, sizeof(*found));
-	struct options *o = options_new();
-	const char *base_url = env_given("OPENAI_BASE_URL");
+	const char *base_url = env_given("OPENAI_BASE_URL"), *key = env_given("OPENAI_API_KEY");
+	struct upstream_set_options *found;
+	struct options *o;
 	int rc = -1;
 
+	if (base_url == NULL && key == NULL)
+		return 0;
+	found = calloc(1, sizeof(*found));
+	o = options_new();
 	if (found == NULL || o == NULL) {
 		snprintf(error, error_bytes, "no memory");
 		goto out;
@@ -113,12 +135,18 @@ static int upstreams_fill_from_environment(struct upstreams *u, char *error, siz
 	if (rc != 0)
 		goto out;
 	found->items[0].base_url = base_url != NULL ? base_url : OPENAI_BASE_URL;
-	found->items[0].api_key_env = env_given("OPENAI_API_KEY") != NULL ? "OPENAI_API_KEY" : NULL;
-	rc = upstreams_fill(u, found, error, error_bytes);
+	found->items[0].api_key_env = key != NULL ? "OPENAI_API_KEY" : NULL;
+	rc = upstreams_take(u, found, error, error_bytes);
 out:
 	options_free(o);
 	free(found);
 	return rc;
+}
+
+int upstreams_check(const struct upstream_set_options *options, char *error, size_t error_bytes)
+{
+	return options->count > 0 ? upstreams_take(NULL, options, error, error_bytes)
+				  : upstreams_take_environment(NULL, error, error_bytes);
 }
 
 int upstreams_new(struct upstreams **ret, struct loop *l, struct http *h, const struct upstream_set_options *options,
@@ -126,7 +154,7 @@ int upstreams_new(struct upstreams **ret, struct loop *l, struct http *h, const 
 {
 	struct upstreams *u = calloc(1, sizeof(*u));
 	uint64_t seed;
-	int rc = 0;
+	int rc;
 
 	if (u == NULL) {
 		snprintf(error, error_bytes, "no memory");
@@ -137,10 +165,8 @@ int upstreams_new(struct upstreams **ret, struct loop *l, struct http *h, const 
 	TAILQ_INIT(&u->ended);
 	random_bytes(&seed, sizeof(seed));
 	random_seed(&u->random, seed);
-	if (options->count > 0)
-		rc = upstreams_fill(u, options, error, error_bytes);
-	else if (env_given("OPENAI_BASE_URL") != NULL || env_given("OPENAI_API_KEY") != NULL)
-		rc = upstreams_fill_from_environment(u, error, error_bytes);
+	rc = options->count > 0 ? upstreams_take(u, options, error, error_bytes)
+				: upstreams_take_environment(u, error, error_bytes);
 	if (rc != 0) {
 		upstreams_free(u);
 		return -1;
@@ -174,6 +200,34 @@ struct upstream *upstreams_route(struct upstreams *u, struct slice model)
 			return u->items[i];
 	}
 	return NULL;
+}
+
+bool upstreams_any(const struct upstreams *u) { return u->count > 0; }
+
+/* Models with commas between them, as much of them as a line has room for; "*": all. */
+static void models_text(const struct upstream *p, char *ret, size_t bytes)
+{
+	size_t n = (size_t)snprintf(ret, bytes, "%s", p->models_count == 0 ? "*" : "");
+
+	for (size_t i = 0; i < p->models_count && n < bytes; i++)
+		n += (size_t)snprintf(ret + n, bytes - n, "%s%s", i > 0 ? "," : "", p->models[i]);
+}
+
+void upstreams_log(const struct upstreams *u)
+{
+	char models[512];
+
+	for (size_t i = 0; i < u->count; i++) {
+		const struct upstream *p = u->items[i];
+
+		models_text(p, models, sizeof(models));
+		log_event(LOG_INFO, "upstream.ready", "name=%s base_url=%s models=%s", log_quote(p->name, -1),
+			  log_quote(p->base_url, -1), log_quote(models, -1));
+	}
+	if (u->count == 0)
+		log_event(LOG_WARN, "upstream.none",
+			  "reason=\"nothing answers a miss: start promptcached with OPENAI_API_KEY or OPENAI_BASE_URL "
+			  "set, or give upstreams\"");
 }
 
 const char *upstream_name(const struct upstream *u) { return u->name; }

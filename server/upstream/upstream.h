@@ -64,8 +64,8 @@ struct upstream_set_options {
 /* upstreams[].… → *options. */
 void upstream_options_add(struct options *o, struct upstream_set_options *options);
 
-/* What can be said about the options without starting: URLs, headers. Keys are left out: they are there where the daemon
- * runs. 0, or -1 with a sentence. */
+/* What can be said about the options without starting: URLs, headers, names, the environment's keys; without configured
+ * upstreams what upstreams_new would take from the environment. 0, or -1 with a sentence. */
 __attribute__((warn_unused_result)) int upstreams_check(const struct upstream_set_options *options, char *error,
 							size_t error_bytes);
 
@@ -78,6 +78,10 @@ __attribute__((warn_unused_result)) int upstreams_new(struct upstreams **ret, st
 						      const struct upstream_set_options *options, char *error,
 						      size_t error_bytes);
 void upstreams_free(struct upstreams *u); /* no call may be running; accepts NULL */
+
+/* One line a provider, never with its key; a warning with a remedy when there is none. */
+void upstreams_log(const struct upstreams *u);
+bool upstreams_any(const struct upstreams *u);
 
 /* The first one, in the order of the configuration, that serves the model; NULL: none. */
 struct upstream *upstreams_route(struct upstreams *u, struct slice model);

@@ -14,6 +14,7 @@ struct call;
 struct upstream {
 	struct upstreams *set;
 	char *name;
+	char *base_url;		   /* for the log: holds no user or password, and what chat_path has is left out */
 	char *url_head, *url_tail; /* the model's name goes between them; url_tail NULL: url_head is the whole */
 	char *headers[HTTP_HEADERS_MAX];
 	size_t headers_count;

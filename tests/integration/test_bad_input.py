@@ -530,6 +530,12 @@ class Configuration(harness.unittest.TestCase):
         self.refused("store:\n  kind: none\nmemory:\n  limt: 64MB\n", "c.yaml:4", "memory.limt", "did you mean memory.limit?")
         self.refused("upstreams:\n  - name: a\n    base_ulr: http://x/v1\n", "c.yaml:3", "base_ulr", "base_url")
 
+    def test_what_this_version_or_this_environment_has_not_is_told(self):
+        upstream = "  - {name: %s, base_url: 'http://x/v1'%s}\n"
+        self.refused("store:\n  kind: redis\n", "store.kind redis", "later version")
+        self.refused("upstreams:\n" + upstream % ("a", ", api_key_env: NOT_SET_ANYWHERE"), "upstream a", "NOT_SET_ANYWHERE is not set")
+        self.refused("upstreams:\n" + upstream % ("a", "") + upstream % ("a", ""), "upstreams[1].name", "a too")
+
     def test_a_misspelt_key_on_the_command_line_is_told_too(self):
         self.refused("", "store.knd", "store.kind", settings=["store.knd=none"])
 

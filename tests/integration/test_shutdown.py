@@ -157,6 +157,17 @@ class Start(unittest.TestCase):
             self.assertIn(word, error)
         return error
 
+    def test_the_log_says_who_answers_without_keys(self):
+        upstreams = "upstreams:\n  - {name: a, base_url: 'http://127.0.0.1:1/v1/', api_key_env: KEY, models: [m, n*]}\n"
+        daemon = self.start(config=upstreams, env={"KEY": harness.SECRET_KEY})
+        self.assertIn('info upstream.ready name="a" base_url="http://127.0.0.1:1/v1" models="m,n*"', daemon.log())
+        self.assertNotIn(harness.SECRET_KEY, daemon.log())
+        daemon.stop()
+        daemon = self.start(env={"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"})
+        self.assertIn('upstream.ready name="default" base_url="http://127.0.0.1:1/v1" models="*"', daemon.log())
+        daemon.stop()
+        self.assertRegex(self.start().log(), r"warn upstream\.none reason=.*OPENAI_API_KEY.*upstreams")
+
     def test_the_token_is_made_at_the_first_start_and_stays(self):
         first = self.start(listens=["tcp://127.0.0.1:0"])
         path = os.path.join(first.state, "promptcached", "token")

@@ -74,8 +74,11 @@ static void make_fine(void)
 	assert_int_equal(rc, 0);
 }
 
+/* By the check as by the start. */
 static void refused(const char *text)
 {
+	assert_int_equal(upstreams_check(f.set, f.error, sizeof(f.error)), -1);
+	assert_non_null(strstr(f.error, text));
 	assert_int_equal(make(), -1);
 	assert_null(strstr(f.error, KEY));
 	if (strstr(f.error, text) == NULL)
@@ -253,10 +256,23 @@ static void bad_headers_are_refused(void **state)
 	refused("api_key_header");
 }
 
+static void two_of_one_name_are_refused(void **state)
+{
+	(void)state;
+	set_base("http://h/v1");
+	set("upstreams[1].name=two");
+	set("upstreams[1].base_url=http://g/v1");
+	assert_int_equal(upstreams_check(f.set, f.error, sizeof(f.error)), 0);
+	set("upstreams[1].name=one");
+	assert_int_equal(upstreams_check(f.set, f.error, sizeof(f.error)), -1);
+	assert_non_null(strstr(f.error, "upstreams[1].name: upstreams[0] is called one too"));
+}
+
 static void the_environment_names_an_upstream_when_nothing_is_configured(void **state)
 {
 	(void)state;
 	make_fine();
+	assert_false(upstreams_any(f.upstreams));
 	assert_string_equal(routed("m"), "none");
 	teardown(NULL);
 	setup(NULL);
@@ -306,6 +322,7 @@ int main(void)
 		CASE(bad_urls_are_refused),
 		CASE(a_key_that_is_missing_or_would_end_the_line_is_refused),
 		CASE(bad_headers_are_refused),
+		CASE(two_of_one_name_are_refused),
 		CASE(the_environment_names_an_upstream_when_nothing_is_configured),
 		CASE(a_bad_one_among_good_ones_leaves_nothing),
 	};
