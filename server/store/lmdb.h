@@ -48,10 +48,12 @@ struct lmdb_options {
 	uint64_t commit_interval_ms; /* at most this long between store and disk */
 };
 
-#define LMDB_LOCKED (-2)
+#define LMDB_LOCKED    (-2)
+#define LMDB_MISPLACED (-3)
 
 /* Blocks (before the loop runs): opens, checks, reads epochs; progress in the log. 0, or with a sentence that says what
- * to do -1, or LMDB_LOCKED when another process has it open. */
+ * to do -1, LMDB_LOCKED when another process has it open, or LMDB_MISPLACED when options->path cannot be a store of
+ * ours: it cannot be made, is no directory, or owner and mode forbid it. */
 __attribute__((warn_unused_result)) int lmdb_open(struct durable *ret, struct loop *l,
 						  const struct lmdb_options *options,
 						  const struct durable_events *events, char *error, size_t error_bytes);

@@ -54,10 +54,30 @@ void lmdb_path(const struct lmdb *l, const char *name, char ret[PATH_MAX])
 
 /* ---- directory and lock */
 
-/* With its parents. */
+/* Is it the place that is wrong, and not the disk? */
+static int misplaced_or_failed(int reason)
+{
+	switch (reason) {
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	case ENOENT:
+	case ENOTDIR:
+	case EISDIR:
+	case EEXIST:
+	case ELOOP:
+	case ENAMETOOLONG:
+		return LMDB_MISPLACED;
+	default:
+		return -1;
+	}
+}
+
+/* With its parents. -1: errno says why. */
 static int make_directory(const char *path)
 {
 	char part[PATH_MAX];
+	struct stat st;
 	size_t n = strlen(path);
 
 	memcpy(part, path, n + 1);
@@ -69,27 +89,33 @@ static int make_directory(const char *path)
 			return -1;
 		part[i] = path[i];
 	}
-	return 0;
+	if (stat(path, &st) != 0)
+		return -1;
+	errno = ENOTDIR;
+	return S_ISDIR(st.st_mode) ? 0 : -1;
 }
 
 int lmdb_env_prepare(struct lmdb *l, char *error, size_t error_bytes)
 {
 	char lock[PATH_MAX];
+	int reason;
 
 	if (l->path[0] == 0 || strlen(l->path) > PATH_MAX - 64) {
 		snprintf(error, error_bytes, "store.path is %s", l->path[0] == 0 ? "empty" : "too long");
-		return -1;
+		return LMDB_MISPLACED;
 	}
 	if (make_directory(l->path) != 0) {
-		snprintf(error, error_bytes, "store.path %s cannot be made: %s", l->path, strerror(errno));
-		return -1;
+		reason = errno;
+		snprintf(error, error_bytes, "store.path %s cannot be made: %s", l->path, strerror(reason));
+		return misplaced_or_failed(reason);
 	}
 	lmdb_path(l, LMDB_FILE_LOCK, lock);
 	l->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (l->lock_fd < 0) {
+		reason = errno;
 		snprintf(error, error_bytes, "%s cannot be opened: %s; check owner and mode of store.path", lock,
-			 strerror(errno));
-		return -1;
+			 strerror(reason));
+		return misplaced_or_failed(reason);
 	}
 	if (flock(l->lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
@@ -351,5 +377,5 @@ int lmdb_env_open(struct lmdb *l, char *error, size_t error_bytes)
 	snprintf(error, error_bytes, "%s cannot be opened: %s; check space, owner and mode of store.path", path,
 		 lmdb_env_text(rc));
 	lmdb_env_close(l, false);
-	return -1;
+	return misplaced_or_failed(rc);
 }

@@ -180,8 +180,8 @@ void lmdb_recover(struct lmdb *l);
 
 /* ---- lmdb_env.c */
 void lmdb_path(const struct lmdb *l, const char *name, char ret[PATH_MAX]);
-int lmdb_env_prepare(struct lmdb *l, char *error, size_t error_bytes); /* directory and lock. 0, -1, LMDB_LOCKED */
-int lmdb_env_open(struct lmdb *l, char *error, size_t error_bytes);    /* looks for damage, sets aside, opens. 0, -1 */
+int lmdb_env_prepare(struct lmdb *l, char *error, size_t error_bytes); /* directory and lock; as lmdb_open */
+int lmdb_env_open(struct lmdb *l, char *error, size_t error_bytes);    /* what is damaged goes aside; as lmdb_open */
 int lmdb_env_reopen(struct lmdb *l);				       /* 0 or a code; nothing may use the old one */
 void lmdb_env_close(struct lmdb *l, bool clean);		       /* clean: leaves the marker */
 bool lmdb_env_is_damage(int rc);				       /* the file is not what it should be */

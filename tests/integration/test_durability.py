@@ -190,15 +190,25 @@ class Damage(harness.Case):
             with self.subTest(size):
                 self.assert_works(self.start_with(lambda path, n=size: os.truncate(path, n)))
 
-    def test_a_store_that_is_a_file_is_worked_without_and_told(self):
+    def test_a_default_store_that_is_a_file_is_worked_without_and_told(self):
+        state, token = os.path.join(self.home, "elsewhere"), os.path.join(self.home, "token")
+        os.mkdir(state)
+        with open(os.path.join(state, "promptcached"), "w", encoding="ascii") as f:
+            f.write("not a directory")
+        self.stop_daemon()
+        self.start_daemon(options={"token_file": token}, env={"XDG_STATE_HOME": state})
+        self.daemon.wait_log(r"store\.unusable .*remedy=")
+        self.assert_serves()
+        self.restart_daemon()
+
+    def test_a_store_that_was_named_and_is_a_file_is_refused(self):
         path = os.path.join(self.home, "file")
         with open(path, "w", encoding="ascii") as f:
             f.write("not a directory")
-        self.stop_daemon()
-        self.start_daemon(options={"store.path": path})
-        self.daemon.wait_log(r"store\.unusable")
-        self.assert_serves()
-        self.restart_daemon()
+        for place in (path, os.path.join(path, "below")):
+            code, _, error = harness.run_daemon(self.home, "--set", f"store.path={place}", "--set", f"listen=unix:{self.home}/other")
+            self.assertEqual(code, 1, error)
+            self.assertIn(f"promptcached: store.path {place} cannot be made: Not a directory", error)
 
     def check_store(self, path, code, words):
         got, out, error = harness.run_daemon(self.home, "--check-store", path)

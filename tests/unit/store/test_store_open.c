@@ -102,6 +102,7 @@ static void redis_is_told_to_come_later(void **state)
 {
 	(void)state;
 	assert_int_equal(set("store.kind=redis"), 0);
+	assert_int_equal(store_check(&f.options, f.error, sizeof f.error), -1);
 	assert_int_equal(open_with(f.path), -1);
 	assert_non_null(strstr(f.error, "later version"));
 }
@@ -189,6 +190,24 @@ static void an_unusable_one_leaves_memory_and_fails_invalidations(void **state)
 	entry_unref(e);
 }
 
+/* Who names a place wants answers there: nobody would look for them in memory only. */
+static void a_path_that_was_given_and_is_none_is_an_error(void **state)
+{
+	char file[128], assignment[160];
+
+	(void)state;
+	snprintf(file, sizeof file, "%s/file", f.path);
+	close(open(file, O_CREAT | O_WRONLY, 0600));
+	for (const char *const *rest = (const char *const[]){"", "/below", NULL}; *rest != NULL; rest++) {
+		snprintf(assignment, sizeof assignment, "store.path=%s%s", file, *rest);
+		assert_int_equal(set(assignment), 0);
+		assert_int_equal(open_with(f.path), -1);
+		assert_non_null(strstr(f.error, "store.path"));
+		assert_non_null(strstr(f.error, file));
+	}
+	assert_null(f.store);
+}
+
 static void without_any_directory_memory_works_alone(void **state)
 {
 	(void)state;
@@ -223,6 +242,7 @@ int main(void)
 		CASE(what_was_written_comes_back_through_warming),
 		CASE(a_locked_directory_is_an_error_that_names_it),
 		CASE(an_unusable_one_leaves_memory_and_fails_invalidations),
+		CASE(a_path_that_was_given_and_is_none_is_an_error),
 		CASE(without_any_directory_memory_works_alone),
 		CASE(every_metric_that_is_described_is_there_with_lmdb),
 	};
