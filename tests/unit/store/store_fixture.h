@@ -20,7 +20,8 @@ struct fixture {
 	struct store *store;
 	struct durable_events events;
 	struct metrics metrics;
-	uint64_t dead_from; /* alive: entries begun before this are dead */
+	uint64_t dead_from;    /* alive: entries begun before this are dead */
+	uint64_t unsound_from; /* sound: entries begun from here on have a payload nobody made; 0: none */
 	uint64_t epoch, stamp;
 };
 
@@ -30,6 +31,12 @@ static inline bool alive(void *owner, const struct entry *e)
 {
 	(void)owner;
 	return e->begun >= f.dead_from;
+}
+
+static inline bool sound(void *owner, const struct entry *e)
+{
+	(void)owner;
+	return f.unsound_from == 0 || e->begun < f.unsound_from;
 }
 
 static inline void on_epoch(void *owner, const struct tag *tag, uint64_t stamp)
@@ -70,7 +77,7 @@ static inline int setup(void **state)
 {
 	(void)state;
 	f = (struct fixture){.loop = loop_new(), .disk = durable_sim_disk_new()};
-	f.events = (struct durable_events){.epoch = on_epoch, .stamp = on_stamp, .alive = alive};
+	f.events = (struct durable_events){.epoch = on_epoch, .stamp = on_stamp, .alive = alive, .sound = sound};
 	open_store(true);
 	return 0;
 }

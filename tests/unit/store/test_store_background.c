@@ -50,6 +50,26 @@ static void warming_leaves_out_what_is_dead(void **state)
 	assert_non_null(find(5));
 }
 
+static void a_row_with_a_payload_that_nobody_made_is_not_found_by_reading_nor_by_warming(void **state)
+{
+	struct seen_read r;
+
+	(void)state;
+	fill_and_reopen(10);
+	f.unsound_from = 1005;
+	start_read(7, &r);
+	run(SECOND);
+	assert_ended(&r, 7, 0);
+	start_read(4, &r);
+	run(SECOND);
+	assert_ended(&r, 4, 'a');
+	durable_sim_warm(f.sim, 0, store_found, f.store);
+	run(SECOND);
+	assert_non_null(find(3));
+	assert_null(find(6));
+	assert_null(find(7));
+}
+
 static void warming_stops_when_memory_is_nearly_full(void **state)
 {
 	(void)state;
@@ -120,6 +140,7 @@ int main(void)
 		CASE(warming_fills_memory),
 		CASE(warming_leaves_out_what_was_written_or_removed_since),
 		CASE(warming_leaves_out_what_is_dead),
+		CASE(a_row_with_a_payload_that_nobody_made_is_not_found_by_reading_nor_by_warming),
 		CASE(warming_stops_when_memory_is_nearly_full),
 		CASE(reclaiming_forgets_the_dead_in_slices),
 		CASE(a_reclaim_that_runs_goes_around_once_more),
