@@ -276,6 +276,7 @@ enum proto_from { FROM_C = 1, FROM_S = 2, FROM_B = 3 };
 	X(ELEMENTS_MAX, 262144, "msgpack values in a frame")                                                                    \
 	X(MESSAGES_MAX, 4096, "messages of a request")                                                                          \
 	X(TOOLS_MAX, 512, "tools of a request")                                                                                 \
+	X(MAP_KEYS_MAX, 4096, "keys of one map within messages, tools and params")                                              \
 	X(PARAMS_MAX, 64, "params of a request")                                                                                \
 	X(METADATA_ITEMS_MAX, 64, "items of metadata")                                                                          \
 	X(SEGMENTS_MAX, 4096, "segments of an answer")                                                                          \

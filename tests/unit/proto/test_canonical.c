@@ -59,6 +59,8 @@ static void becomes(const char *hex, const char *expected)
 		fail_msg("%s does not become %s", hex, expected);
 }
 
+#define MAP_KEYS_LIMIT 4096 /* MAP_KEYS_MAX, for the size of an array */
+
 static void refused(const char *hex, const char *field)
 {
 	assert_int_equal(canonical(hex), -1);
@@ -208,6 +210,26 @@ static void what_a_client_nests_too_deeply_is_refused(void **state)
 	assert_int_equal(f.out.n, 0);
 }
 
+static void a_map_of_too_many_keys_is_refused_before_it_is_sorted(void **state)
+{
+	static char keys[MAP_KEYS_LIMIT + 1][8];
+	static msgpack_object_kv kv[MAP_KEYS_LIMIT + 1];
+	msgpack_object map = {.type = MSGPACK_OBJECT_MAP, .via.map = {.ptr = kv, .size = MAP_KEYS_LIMIT}};
+	(void)state;
+
+	assert_int_equal(MAP_KEYS_LIMIT, MAP_KEYS_MAX);
+	for (size_t i = 0; i < COUNT(kv); i++) {
+		(void)snprintf(keys[i], sizeof(keys[i]), "%05zu", COUNT(kv) - i);
+		kv[i].key = (msgpack_object){.type = MSGPACK_OBJECT_STR, .via.str = {.size = 5, .ptr = keys[i]}};
+	}
+	assert_int_equal(canonical_append(&f.out, &map, "x", &f.fault), 0);
+	f.out.n = 0;
+	map.via.map.size++;
+	assert_int_equal(canonical_append(&f.out, &map, "x", &f.fault), -1);
+	assert_int_equal(f.fault.code, ERR_TOO_LARGE);
+	assert_string_equal(f.fault.field, "x");
+}
+
 static void lack_of_memory_leaves_the_output_as_it_was(void **state)
 {
 	struct scarce_mem mem;
@@ -248,6 +270,7 @@ int main(void)
 		CASE(bytes_and_extensions_are_refused_where_they_stand),
 		CASE(a_deep_place_is_named_as_far_as_there_is_room),
 		CASE(what_a_client_nests_too_deeply_is_refused),
+		CASE(a_map_of_too_many_keys_is_refused_before_it_is_sorted),
 		CASE(lack_of_memory_leaves_the_output_as_it_was),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
