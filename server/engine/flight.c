@@ -491,8 +491,13 @@ static void flight_call(struct flight *f)
 
 	flight_move(f, FLIGHT_LLM);
 	if (f->upstream == NULL) {
-		fault_set(&fault, ERR_NO_UPSTREAM, "model", "no upstream serves the model %s: see upstreams[].models",
-			  log_quote(f->model, -1));
+		if (upstreams_any(e->upstreams))
+			fault_set(&fault, ERR_NO_UPSTREAM, "model",
+				  "no upstream serves the model %s: see upstreams[].models", log_quote(f->model, -1));
+		else
+			fault_set(&fault, ERR_NO_UPSTREAM, "",
+				  "the server has no upstream: start promptcached with OPENAI_API_KEY or "
+				  "OPENAI_BASE_URL set, or give it upstreams");
 		flight_fail(f, &fault, 0, 0);
 		return;
 	}

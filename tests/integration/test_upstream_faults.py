@@ -166,7 +166,8 @@ class NoUpstream(harness.Case):
 
     def test_without_a_provider_lookups_and_puts_are_served(self):
         client, prompt = self.connect(), self.prompt()
-        self.error(client.call("QUERY", prompt=prompt), "NO_UPSTREAM", retryable=False)
+        error = self.error(client.call("QUERY", prompt=prompt), "NO_UPSTREAM", retryable=False)
+        self.assertIn("start promptcached with OPENAI_API_KEY", error["message"])
         self.assertEqual(self.lookup(client, prompt).source, "none")
         self.end(client.call("PUT", prompt=prompt, answer="By hand."))
         self.assertEqual(self.query(client, prompt).source, "exact")
