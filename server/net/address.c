@@ -93,6 +93,13 @@ static void address_resolve_unix(const struct address *a, struct endpoint *ret)
 	memcpy(ret->addr.un.sun_path, a->host, strlen(a->host)); /* address_parse checked that it fits */
 }
 
+static int address_fail_host(char *error, size_t error_bytes, const struct address *a, const char *why)
+{
+	snprintf(error, error_bytes, "tcp://%s:%u: the address of the host %s cannot be found: %s", a->host, a->port,
+		 a->host, why);
+	return -1;
+}
+
 int address_resolve(const struct address *a, struct endpoint ret[ADDRESS_ENDPOINTS_MAX], size_t *ret_count, char *error,
 		    size_t error_bytes)
 {
@@ -111,7 +118,7 @@ int address_resolve(const struct address *a, struct endpoint ret[ADDRESS_ENDPOIN
 	snprintf(port, sizeof port, "%u", a->port);
 	rc = getaddrinfo(a->host, port, &hints, &list);
 	if (rc != 0)
-		return address_fail(error, error_bytes, a->host, gai_strerror(rc));
+		return address_fail_host(error, error_bytes, a, gai_strerror(rc));
 	for (i = list; i != NULL && count < ADDRESS_ENDPOINTS_MAX; i = i->ai_next) {
 		if (i->ai_family != AF_INET && i->ai_family != AF_INET6)
 			continue;
@@ -121,7 +128,7 @@ int address_resolve(const struct address *a, struct endpoint ret[ADDRESS_ENDPOIN
 	}
 	freeaddrinfo(list);
 	if (count == 0)
-		return address_fail(error, error_bytes, a->host, "the host has no IPv4 or IPv6 address");
+		return address_fail_host(error, error_bytes, a, "it has no IPv4 or IPv6 address");
 	*ret_count = count;
 	return 0;
 }

@@ -53,6 +53,16 @@ static const struct listener_events net_listener_events = {.accepted = net_on_ac
 
 /* ---- listening */
 
+/* Puts the name of the key before the sentence. */
+static int net_fail_listen(char *error, size_t error_bytes)
+{
+	char why[1024];
+
+	snprintf(why, sizeof why, "%s", error);
+	snprintf(error, error_bytes, "listen %s", why);
+	return -1;
+}
+
 /* -1: plain TCP there has to be asked for; a sentence. */
 static int net_check_endpoint(const struct net_options *options, const struct endpoint *e, char *error,
 			      size_t error_bytes)
@@ -117,15 +127,18 @@ static int net_listen_all(struct net *n, char *error, size_t error_bytes)
 
 	for (i = 0; i < listen->count; i++)
 		if (net_listen(n, listen->items[i], error, error_bytes) < 0)
-			return -1;
+			return net_fail_listen(error, error_bytes);
 	if (listen->count > 0)
 		return 0;
 	if (paths_socket(path, sizeof path, error, error_bytes) < 0)
 		return -1;
 	snprintf(text, sizeof text, "unix:%s", path);
 	if (net_listen(n, text, error, error_bytes) < 0)
-		return -1;
-	return net_listen(n, NET_DEFAULT_TCP, error, error_bytes);
+		return net_fail_listen(error, error_bytes);
+	/* Nobody has asked for this one: another user's daemon, say, may have it. */
+	if (net_listen(n, NET_DEFAULT_TCP, error, error_bytes) < 0)
+		log_event(LOG_WARN, "server.listen", "reason=%s next=\"the Unix socket alone\"", log_quote(error, -1));
+	return 0;
 }
 
 /* ---- life */
@@ -160,8 +173,9 @@ static uint64_t net_connections_max(const struct net_options *options)
 	room = room > 64 ? room - 64 : 1;
 	if (options->connections <= room)
 		return options->connections;
-	log_event(LOG_WARN, "net.connections",
-		  "net.connections=%" PRIu64 " is lowered to %" PRIu64 ": the limit of open files is %" PRIu64,
+	/* Options do not tell what was given: who gives the default does not mind. */
+	log_event(options->connections == NET_CONNECTIONS_DEFAULT ? LOG_INFO : LOG_WARN, "net.connections",
+		  "wanted=%" PRIu64 " lowered_to=%" PRIu64 " reason=\"the limit of open files is %" PRIu64 "\"",
 		  options->connections, room, descriptors);
 	return room;
 }
@@ -262,7 +276,7 @@ int net_check(const struct net_options *options, char *error, size_t error_bytes
 	}
 	for (i = 0; i < options->listen.count; i++)
 		if (net_check_address(options, options->listen.items[i], error, error_bytes) < 0)
-			return -1;
+			return net_fail_listen(error, error_bytes);
 	return 0;
 }
 

@@ -16,7 +16,9 @@ _Static_assert(2 * NET_HIGH_WATER_MAX <= OUTPUT_COPIED_MAX, "a connection would 
 
 static const char *const auth_choices[] = {"token", "none", NULL};
 
-#define AT(field) offsetof(struct net_options, field)
+#define TEXT_OF(value) #value
+#define TEXT(value)    TEXT_OF(value)
+#define AT(field)      offsetof(struct net_options, field)
 
 /* clang-format off */
 static const struct option top_table[] = {
@@ -31,7 +33,8 @@ static const struct option top_table[] = {
 };
 
 static const struct option net_table[] = {
-	{.name = "connections", .type = OPTION_UINT, .offset = AT(connections), .fallback = "60000", .min = 1, .max = 1000000,
+	{.name = "connections", .type = OPTION_UINT, .offset = AT(connections), .fallback = TEXT(NET_CONNECTIONS_DEFAULT),
+	 .min = 1, .max = 1000000,
 	 .text = "connections at once; lowered to what the limit of open files allows"},
 	{.name = "inflight", .type = OPTION_UINT, .offset = AT(inflight), .fallback = "4096", .min = 1, .max = 65536,
 	 .text = "requests in flight on one connection"},

@@ -15,7 +15,8 @@ struct net_options {
 	uint64_t write_timeout_ms, idle_timeout_ms, frame_timeout_ms;
 };
 
-#define NET_DEFAULT_TCP "tcp://127.0.0.1:7411"
+#define NET_DEFAULT_TCP		"tcp://127.0.0.1:7411" /* in use: a warning, and the Unix socket alone */
+#define NET_CONNECTIONS_DEFAULT 60000
 
 /* listen, auth, insecure, token_file, net.… → *options. */
 void net_options_add(struct options *o, struct net_options *options);

@@ -170,7 +170,7 @@ static void listener_on_readable(uv_poll_t *poll, int status, int events)
 __attribute__((format(printf, 4, 5))) static int listen_fail(const struct endpoint *e, char *error, size_t error_bytes,
 							     const char *fmt, ...)
 {
-	char text[ENDPOINT_TEXT_BYTES], what[256];
+	char text[ENDPOINT_TEXT_BYTES], what[512];
 	va_list args;
 
 	va_start(args, fmt);
@@ -220,6 +220,39 @@ static void listen_set_options(int fd, int family)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on); /* [::] and 0.0.0.0 may stand side by side */
 }
 
+/* ENOENT: the folder of a Unix socket is missing. */
+static int listen_fail_folder(const struct endpoint *e, char *error, size_t error_bytes)
+{
+	static const char run[] =
+		"/run/"; /* systemd makes folders there, and empties it at each start of the machine */
+	const char *path = e->addr.un.sun_path, *slash = strrchr(path, '/');
+	int n = slash != NULL ? (int)(slash - path) : 0, below = n - (int)strlen(run);
+
+	if (path[0] != '/')
+		return listen_fail(e, error, error_bytes,
+				   "the folder %.*s is not there: make it, or give an absolute path; a relative one "
+				   "starts where promptcached was started",
+				   n, path);
+	if (below > 0 && strncmp(path, run, strlen(run)) == 0)
+		return listen_fail(e, error, error_bytes,
+				   "the folder %.*s is not there: make it (systemd: RuntimeDirectory=%.*s)", n, path,
+				   below, path + strlen(run));
+	return listen_fail(e, error, error_bytes, "the folder %.*s is not there: make it", n, path);
+}
+
+static int listen_fail_bind(const struct endpoint *e, int reason, char *error, size_t error_bytes)
+{
+	if (endpoint_is_unix(e) && reason == ENOENT)
+		return listen_fail_folder(e, error, error_bytes);
+	if (reason != EADDRINUSE)
+		return listen_fail(e, error, error_bytes, "%s", strerror(reason));
+	if (endpoint_is_unix(e))
+		return listen_fail(e, error, error_bytes, "another process listens there");
+	return listen_fail(e, error, error_bytes,
+			   "another process listens there: choose another port or only a Unix socket: --set "
+			   "listen=unix:/path/sock");
+}
+
 /* The descriptor, or -1 with a sentence. */
 static int listen_open(const struct endpoint *e, char *error, size_t error_bytes)
 {
@@ -233,8 +266,7 @@ static int listen_open(const struct endpoint *e, char *error, size_t error_bytes
 		return listen_fail(e, error, error_bytes, "%s", strerror(errno));
 	listen_set_options(fd, family);
 	if (bind(fd, &e->addr.any, e->bytes) != 0) {
-		listen_fail(e, error, error_bytes, "%s",
-			    errno == EADDRINUSE ? "another process listens there" : strerror(errno));
+		listen_fail_bind(e, errno, error, error_bytes);
 		close(fd);
 		return -1;
 	}

@@ -67,6 +67,19 @@ static void what_is_no_address_is_refused_with_a_remedy(void **state)
 	}
 }
 
+static void a_host_without_an_address_is_told_with_the_whole_text(void **state)
+{
+	struct endpoint e[ADDRESS_ENDPOINTS_MAX];
+	struct address a;
+	char error[512];
+	size_t count;
+
+	(void)state;
+	assert_int_equal(address_parse(&a, "tcp://no host:7411", error, sizeof error), 0);
+	assert_int_equal(address_resolve(&a, e, &count, error, sizeof error), -1);
+	assert_non_null(strstr(error, "tcp://no host:7411: "));
+}
+
 static void long_names_are_refused(void **state)
 {
 	char text[400] = "unix:/", error[256];
@@ -115,6 +128,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(addresses_come_back_as_they_were),
 		cmocka_unit_test(what_is_no_address_is_refused_with_a_remedy),
+		cmocka_unit_test(a_host_without_an_address_is_told_with_the_whole_text),
 		cmocka_unit_test(long_names_are_refused),
 		cmocka_unit_test(beyond_loopback_insecure_must_be_said),
 	};

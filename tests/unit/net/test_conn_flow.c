@@ -455,8 +455,10 @@ static void a_drain_lets_requests_finish_and_takes_no_more(void **state)
 static void bad_settings_are_refused_by_name(void **state)
 {
 	static const char *const bad[][2] = {
-		{"listen=tcp://0.0.0.0:7411", "insecure"}, {"listen=unix:/x,tcp://[::]:7411", "insecure"},
-		{"listen=tls://localhost:1", "TLS"},	   {"net.low_water=2MB", "net.low_water"},
+		{"listen=tcp://0.0.0.0:7411", "insecure"},
+		{"listen=unix:/x,tcp://[::]:7411", "insecure"},
+		{"listen=tls://localhost:1", "listen tls://localhost:1: TLS"},
+		{"net.low_water=2MB", "net.low_water"},
 		{"token_file=/dev/null", "/dev/null"},
 	};
 	struct net *n = NULL;
