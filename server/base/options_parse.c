@@ -48,7 +48,7 @@ static const struct {
 	[OPTION_BOOL] = {"true or false", NULL},
 	[OPTION_UINT] = {"a whole number such as 16", plain_units},
 	[OPTION_BYTES] = {"a size such as 64MB", byte_units},
-	[OPTION_DURATION] = {"a duration such as 30s", duration_units},
+	[OPTION_DURATION] = {"a duration such as 30s (a bare number: seconds)", duration_units},
 	[OPTION_F64] = {"a number such as 0.5", NULL},
 	[OPTION_STRING] = {"a text", NULL},
 	[OPTION_STRINGS] = {"a list of texts such as [a, b]", NULL},

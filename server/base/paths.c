@@ -52,7 +52,9 @@ static int state_join(const char *rest_xdg, const char *rest_home, char *ret, si
 		return join(xdg, rest_xdg, PATHS_BYTES_MAX, ret, bytes, error, error_bytes);
 	if (home != NULL)
 		return join(home, rest_home, PATHS_BYTES_MAX, ret, bytes, error, error_bytes);
-	return fail(error, error_bytes, "no place for state: neither XDG_STATE_HOME nor HOME is an absolute path");
+	return fail(error, error_bytes,
+		    "no place for state: neither XDG_STATE_HOME nor HOME is an absolute path; set XDG_STATE_HOME, or "
+		    "token_file and store.path");
 }
 
 int paths_state(char *ret, size_t bytes, char *error, size_t error_bytes)

@@ -136,10 +136,11 @@ static void a_wrong_type_says_what_is_expected_with_an_example(void **state)
 	set_fails("memory.limit=12XB", "--set: memory.limit: expected a size such as 64MB, found \"12XB\"");
 	set_fails("memory.limit=1.0000001MB",
 		  "--set: memory.limit: expected a size such as 64MB, found \"1.0000001MB\"");
-	set_fails("engine.flight.age=5 weeks",
-		  "--set: engine.flight.age: expected a duration such as 30s, found \"5 weeks\"");
-	set_fails("engine.flight.age=0.5ms",
-		  "--set: engine.flight.age: expected a duration such as 30s, found \"0.5ms\"");
+	set_fails("engine.flight.age=5 weeks", "--set: engine.flight.age: expected a duration such as 30s (a bare "
+					       "number: seconds), found \"5 weeks\"");
+	set_fails(
+		"engine.flight.age=0.5ms",
+		"--set: engine.flight.age: expected a duration such as 30s (a bare number: seconds), found \"0.5ms\"");
 	set_fails("engine.flight.ratio=nan",
 		  "--set: engine.flight.ratio: expected a number such as 0.5, found \"nan\"");
 	set_fails("engine.flight.ratio=0x1",

@@ -92,7 +92,8 @@ static void without_any_variable_state_has_no_place(void **state)
 {
 	(void)state;
 	assert_int_equal(paths_state(f.ret, sizeof(f.ret), f.error, sizeof(f.error)), -1);
-	assert_string_equal(f.error, "no place for state: neither XDG_STATE_HOME nor HOME is an absolute path");
+	assert_string_equal(f.error, "no place for state: neither XDG_STATE_HOME nor HOME is an absolute path; set "
+				     "XDG_STATE_HOME, or token_file and store.path");
 	assert_string_equal(f.ret, "untouched");
 }
 
