@@ -55,18 +55,19 @@ static int arguments_fail(const char *what, const char *which)
 	return -1;
 }
 
-/* "--name value" or "--name=value": NULL if argument *i is not `name`. *i moves on over a value of its own. */
-static const char *argument_value(int argc, char **argv, int *i, const char *name)
+/* Is argument *i the option `name`, with its value as "--name=value" or in the next argument, which *i moves on to?
+ * *ret NULL: there is none. */
+static bool argument_value(int argc, char **argv, int *i, const char *name, const char **ret)
 {
 	size_t n = strlen(name);
 
-	if (strncmp(argv[*i], name, n) != 0)
-		return NULL;
+	if (strncmp(argv[*i], name, n) != 0 || (argv[*i][n] != '=' && argv[*i][n] != '\0'))
+		return false;
 	if (argv[*i][n] == '=')
-		return argv[*i] + n + 1;
-	if (argv[*i][n] != '\0' || *i + 1 >= argc)
-		return NULL;
-	return argv[++*i];
+		*ret = argv[*i] + n + 1;
+	else
+		*ret = *i + 1 < argc ? argv[++*i] : NULL;
+	return true;
 }
 
 static bool argument_flag(const char *arg, struct arguments *a)
@@ -88,18 +89,22 @@ static int arguments_read(int argc, char **argv, struct arguments *a)
 	int i;
 
 	for (i = 1; i < argc; i++) {
-		if (argument_flag(argv[i], a))
+		const char *which = argv[i];
+
+		if (argument_flag(which, a))
 			continue;
-		if ((value = argument_value(argc, argv, &i, "--config")) != NULL)
+		if (argument_value(argc, argv, &i, "--config", &value))
 			a->config = value;
-		else if ((value = argument_value(argc, argv, &i, "--set")) != NULL)
+		else if (argument_value(argc, argv, &i, "--set", &value))
 			a->sets[a->sets_count++] = value;
-		else if ((value = argument_value(argc, argv, &i, "--describe")) != NULL)
+		else if (argument_value(argc, argv, &i, "--describe", &value))
 			a->describe = value;
-		else if ((value = argument_value(argc, argv, &i, "--check-store")) != NULL)
+		else if (argument_value(argc, argv, &i, "--check-store", &value))
 			a->check_store = value;
 		else
-			return arguments_fail("not an option, or its value is missing", argv[i]);
+			return arguments_fail("there is no such option", which);
+		if (value == NULL || value[0] == '\0')
+			return arguments_fail("its value is missing", which);
 	}
 	return 0;
 }
