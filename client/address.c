@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define DEFAULT_PATH_BYTES 4096
+
 /* ---- parsing */
 
 static bool starts_with(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
@@ -86,21 +88,31 @@ static bool tmp_directory_safe(const char *directory)
 	return S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 0777) == 0700;
 }
 
-static int default_find(struct address *ret, struct failure *failure)
+static int default_path(char path[], size_t size, struct failure *failure)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char directory[64], path[4096];
-	struct stat st;
+	char directory[64];
 
 	if (runtime != NULL && runtime[0] == '/') {
-		snprintf(path, sizeof(path), "%s/promptcached.sock", runtime);
-	} else {
-		snprintf(directory, sizeof(directory), "/tmp/promptcached-%lu", (unsigned long)geteuid());
-		if (!tmp_directory_safe(directory))
-			return failure_set(failure, PC_UNAVAILABLE, "address",
-					   "%s is not a directory of ours with mode 0700", directory);
-		snprintf(path, sizeof(path), "%s/sock", directory);
+		snprintf(path, size, "%s/promptcached.sock", runtime);
+		return PC_OK;
 	}
+	snprintf(directory, sizeof(directory), "/tmp/promptcached-%lu", (unsigned long)geteuid());
+	if (!tmp_directory_safe(directory))
+		return failure_set(failure, PC_UNAVAILABLE, "address", "%s is not a directory of ours with mode 0700",
+				   directory);
+	snprintf(path, size, "%s/sock", directory);
+	return PC_OK;
+}
+
+static int default_find(struct address *ret, struct failure *failure)
+{
+	char path[DEFAULT_PATH_BYTES];
+	struct stat st;
+	int status = default_path(path, sizeof(path), failure);
+
+	if (status != PC_OK)
+		return status;
 	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && path_set(ret, path))
 		return PC_OK;
 	return host_set(ret, "127.0.0.1") ? PC_OK : PC_INVALID;
@@ -171,6 +183,25 @@ void endpoint_print(const struct endpoint *e, char *text, size_t size)
 }
 
 /* ---- connecting */
+
+bool address_is_guess(const struct address *a, const struct endpoint *e)
+{
+	return a->kind == ADDRESS_DEFAULT && e->address.ss_family != AF_UNIX;
+}
+
+int address_failed(const struct address *a, const struct endpoint *e, int error, struct failure *failure)
+{
+	char name[FAILURE_SERVER_BYTES], path[DEFAULT_PATH_BYTES];
+
+	endpoint_print(e, name, sizeof(name));
+	if (!address_is_guess(a, e))
+		return failure_set(failure, PC_UNAVAILABLE, NULL, "%s: %s", name, strerror(error));
+	if (default_path(path, sizeof(path), failure) != PC_OK)
+		return PC_UNAVAILABLE;
+	return failure_set(failure, PC_UNAVAILABLE, NULL,
+			   "no promptcached at unix:%.500s or %s (last: %s); is it running?", path, name,
+			   strerror(error));
+}
 
 int endpoint_connect(const struct endpoint *e, int *ret_fd)
 {

@@ -38,6 +38,13 @@ __attribute__((warn_unused_result)) int address_resolve(const struct address *a,
 							struct endpoint ret[ADDRESS_ENDPOINTS_MAX], size_t *ret_count,
 							struct failure *failure);
 
+/* The loopback port that stands in for the default socket: nobody named it, and any user of this machine may listen
+ * there. */
+bool address_is_guess(const struct address *a, const struct endpoint *e);
+
+/* Fills failure for a connect that ended with this errno. Returns PC_UNAVAILABLE. */
+int address_failed(const struct address *a, const struct endpoint *e, int error, struct failure *failure);
+
 /* For messages: "unix:/run/x.sock", "tcp://127.0.0.1:7411". */
 void endpoint_print(const struct endpoint *e, char *text, size_t size);
 

@@ -46,7 +46,6 @@ static void link_connect(struct link *l)
 	while (l->endpoint_next < l->endpoint_count) {
 		const struct endpoint *e = &l->endpoints[l->endpoint_next];
 		int error = endpoint_connect(e, &l->fd);
-		char name[160];
 
 		if (error == EAGAIN) {
 			l->retry_at_us = clock_now_us() + LISTENER_FULL_PAUSE_US;
@@ -58,8 +57,7 @@ static void link_connect(struct link *l)
 			link_watch(l, PC_WRITABLE);
 			return;
 		}
-		endpoint_print(e, name, sizeof(name));
-		failure_set(&l->core.failure, PC_UNAVAILABLE, NULL, "%s: %s", name, strerror(error));
+		address_failed(&l->async->settings.address, e, error, &l->core.failure);
 	}
 	l->doomed = true;
 }
@@ -67,15 +65,15 @@ static void link_connect(struct link *l)
 static void link_on_connect(struct link *l)
 {
 	int error = endpoint_connect_result(l->fd);
-	char name[160];
+	const struct endpoint *e = &l->endpoints[l->endpoint_next - 1];
 
 	if (error != 0) {
 		link_close_fd(l);
-		endpoint_print(&l->endpoints[l->endpoint_next - 1], name, sizeof(name));
-		failure_set(&l->core.failure, PC_UNAVAILABLE, NULL, "%s: %s", name, strerror(error));
+		address_failed(&l->async->settings.address, e, error, &l->core.failure);
 		link_connect(l);
 		return;
 	}
+	endpoint_print(e, l->core.server, sizeof(l->core.server));
 	failure_clear(&l->core.failure); /* of an endpoint that came before */
 	l->connecting = false;
 	link_watch(l, PC_READABLE);
@@ -104,6 +102,25 @@ static void link_free(struct link *l)
 	mem_free(&l->async->settings.mem, l);
 }
 
+/* Starts to connect. On failure nothing but the link's own memory is held. */
+static int link_start(struct link *l, uint64_t now_us)
+{
+	struct pc_async *a = l->async;
+	int status = link_endpoints(l);
+
+	if (status == PC_OK)
+		status = settings_core(&a->settings, &l->endpoints[0], &l->core, now_us, &a->failure);
+	if (status != PC_OK)
+		return status;
+	link_connect(l);
+	if (!l->doomed)
+		return PC_OK;
+	failure_copy(&a->failure, &l->core.failure.seen);
+	link_close_fd(l);
+	core_free(&l->core);
+	return PC_UNAVAILABLE;
+}
+
 static int link_open(struct pc_async *a, struct link **ret)
 {
 	uint64_t now_us = clock_now_us();
@@ -117,23 +134,11 @@ static int link_open(struct pc_async *a, struct link **ret)
 	l->fd = -1;
 	l->connecting = true;
 	l->hello_until_us = now_us + a->settings.connect_timeout_us;
-	status = settings_core(&a->settings, &l->core, now_us, &a->failure);
+	status = link_start(l, now_us);
 	if (status != PC_OK) {
+		if (status == PC_UNAVAILABLE)
+			away_note(a, &a->failure.seen);
 		mem_free(&a->settings.mem, l);
-		return status;
-	}
-	status = link_endpoints(l);
-	if (status == PC_OK) {
-		link_connect(l);
-		if (l->doomed) {
-			failure_copy(&a->failure, &l->core.failure.seen);
-			status = PC_UNAVAILABLE;
-		}
-	}
-	if (status != PC_OK) {
-		away_note(a, &a->failure.seen);
-		link_close_fd(l);
-		link_free(l);
 		return status;
 	}
 	TAILQ_INSERT_TAIL(&a->links, l, entry);

@@ -105,14 +105,6 @@ static bool input_read(struct pc *pc)
 	return true;
 }
 
-static int connect_failed(struct pc *pc, const struct endpoint *e, const char *why)
-{
-	char name[160];
-
-	endpoint_print(e, name, sizeof(name));
-	return failure_set(&pc->failure, PC_UNAVAILABLE, NULL, "%s: %s", name, why);
-}
-
 /* Milliseconds that poll may wait; rounded up, so that it does not spin at the end. */
 static int wait_ms(uint64_t until_us, uint64_t now_us)
 {
@@ -129,7 +121,7 @@ static int connect_one(struct pc *pc, const struct endpoint *e, uint64_t until_u
 	while ((error = endpoint_connect(e, &fd)) == EAGAIN && clock_now_us() < until_us)
 		poll(NULL, 0, LISTENER_FULL_PAUSE_MS);
 	if (error != 0)
-		return connect_failed(pc, e, strerror(error));
+		return address_failed(&pc->settings.address, e, error, &pc->failure);
 
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	int n;
@@ -140,46 +132,54 @@ static int connect_one(struct pc *pc, const struct endpoint *e, uint64_t until_u
 	error = n > 0 ? endpoint_connect_result(fd) : ETIMEDOUT;
 	if (error != 0) {
 		close(fd);
-		return connect_failed(pc, e, strerror(error));
+		return address_failed(&pc->settings.address, e, error, &pc->failure);
 	}
+	endpoint_print(e, pc->core.server, sizeof(pc->core.server));
 	*ret_fd = fd;
 	return PC_OK;
 }
 
-static int connect_any(struct pc *pc, uint64_t until_us, int *ret_fd)
+static int connect_any(struct pc *pc, const struct endpoint *endpoints, size_t count, uint64_t until_us, int *ret_fd)
 {
-	struct endpoint endpoints[ADDRESS_ENDPOINTS_MAX];
-	size_t count;
-	int status = address_resolve(&pc->settings.address, endpoints, &count, &pc->failure);
-
-	for (size_t i = 0; status == PC_OK && i < count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (connect_one(pc, &endpoints[i], until_us, ret_fd) == PC_OK)
 			return PC_OK;
 	}
 	return PC_UNAVAILABLE;
 }
 
+/* What calls end with for PC_FAIL_FAST_MS. */
+static int away_note(struct pc *pc)
+{
+	failure_copy(&pc->away, &pc->failure.seen);
+	pc->fail_until_us = clock_now_us() + UINT64_C(1000) * PC_FAIL_FAST_MS;
+	return PC_UNAVAILABLE;
+}
+
 static int connection_open(struct pc *pc, uint64_t deadline_us)
 {
 	uint64_t now_us = clock_now_us();
+	struct endpoint endpoints[ADDRESS_ENDPOINTS_MAX];
+	size_t count;
 
 	if (now_us < pc->fail_until_us) {
 		failure_copy(&pc->failure, &pc->away.seen);
 		return PC_UNAVAILABLE;
 	}
 
-	int fd = -1;
-	int status = settings_core(&pc->settings, &pc->core, now_us, &pc->failure);
+	int fd = -1, status;
 
+	if (address_resolve(&pc->settings.address, endpoints, &count, &pc->failure) != PC_OK)
+		return away_note(pc);
+	status = settings_core(&pc->settings, &endpoints[0], &pc->core, now_us, &pc->failure);
 	if (status != PC_OK)
 		return status;
 	pc->hello_until_us = now_us + pc->settings.connect_timeout_us;
-	status = connect_any(pc, pc->hello_until_us < deadline_us ? pc->hello_until_us : deadline_us, &fd);
+	status = connect_any(pc, endpoints, count, pc->hello_until_us < deadline_us ? pc->hello_until_us : deadline_us,
+			     &fd);
 	if (status != PC_OK) {
 		core_free(&pc->core);
-		failure_copy(&pc->away, &pc->failure.seen);
-		pc->fail_until_us = clock_now_us() + UINT64_C(1000) * PC_FAIL_FAST_MS;
-		return status;
+		return away_note(pc);
 	}
 	failure_clear(&pc->failure); /* of an endpoint that came before the one that answered */
 	pc->fd = fd;

@@ -88,6 +88,7 @@ int core_init(struct core *c, const struct mem *mem, const struct core_options *
 		.heard_us = now_us,
 		.next_id = CORE_HELLO_ID + 1,
 		.last_id = UINT64_MAX,
+		.token_withheld = o->token_withheld,
 	};
 	failure_clear(&c->failure);
 	buf_init(&c->in, (size_t)o->frame_max + PROTO_FRAME_PREFIX + 2 * CORE_READ_BYTES, mem);

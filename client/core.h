@@ -81,13 +81,16 @@ struct core {
 	struct core_request **buckets; /* by id; as many as a power of two */
 	size_t bucket_count;
 	size_t inflight;
-	size_t forgotten;		 /* cancelled requests whose final frame has not come */
-	struct core_request *delivering; /* whose callback is running; NULL when it was forgotten in there */
-	struct failure failure;		 /* why the connection has to be closed */
+	size_t forgotten;		   /* cancelled requests whose final frame has not come */
+	struct core_request *delivering;   /* whose callback is running; NULL when it was forgotten in there */
+	struct failure failure;		   /* why the connection has to be closed */
+	char server[FAILURE_SERVER_BYTES]; /* for messages; filled in by who connects, "" until then */
+	bool token_withheld;
 };
 
 struct core_options {
-	struct slice token; /* empty: none */
+	struct slice token;  /* empty: none */
+	bool token_withheld; /* there is one that this server must not see; a refusal of HELLO says so */
 	const char *client;
 	uint32_t frame_max;
 	size_t output_max; /* ceiling of the bytes that wait to be sent */

@@ -4,6 +4,7 @@
 #include "proto/frame.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 /* A server that announces less would have us call it dead between two of its PINGs when the machine is busy. */
 #define PING_INTERVAL_LEAST_MS 1000
@@ -170,6 +171,20 @@ static int on_hello_end(struct core *c, const struct end_body *end)
 	return PC_OK;
 }
 
+/* The server knows neither by which address it was found nor what was not sent. */
+static int on_hello_error(struct core *c, const struct error_body *e)
+{
+	int status = failure_of_error(&c->failure, e);
+	bool withheld = c->token_withheld && e->code == ERR_UNAUTHENTICATED;
+	char message[FAILURE_MESSAGE_BYTES];
+
+	memcpy(message, c->failure.message, sizeof(message));
+	snprintf(c->failure.message, sizeof(c->failure.message), "%s%s%.700s%s", c->server,
+		 c->server[0] != '\0' ? ": " : "", message,
+		 withheld ? "; name the address (PROMPTCACHE_SERVER) to send the token of the default file" : "");
+	return status;
+}
+
 static int on_error(struct core *c, struct core_request *r, const struct error_body *e)
 {
 	struct failure f;
@@ -200,7 +215,7 @@ static int on_request_frame(struct core *c, const struct message *m, uint64_t no
 		if (m->op == OP_END)
 			return on_hello_end(c, &m->end);
 		if (m->op == OP_ERROR)
-			return failure_of_error(&c->failure, &m->error);
+			return on_hello_error(c, &m->error);
 		return core_broken(c, "an answer to HELLO that is neither END nor ERROR");
 	}
 

@@ -7,6 +7,7 @@
 
 #define FAILURE_NAME_BYTES    129  /* NAME_BYTES_MAX and a NUL */
 #define FAILURE_MESSAGE_BYTES 1025 /* SENTENCE_BYTES_MAX and a NUL */
+#define FAILURE_SERVER_BYTES  160  /* what a server is called in a message: endpoint_print */
 
 struct failure {
 	struct pc_failure seen; /* its strings point below: a failure is copied with failure_copy */

@@ -92,12 +92,14 @@ struct pc_options {
 
 	/* unix:/path, tcp://host:port. NULL: $PROMPTCACHE_SERVER, else the default Unix socket
 	 * ($XDG_RUNTIME_DIR/promptcached.sock, or /tmp/promptcached-UID/sock in a directory of ours with mode 0700),
-	 * else, if there is no such socket, tcp://127.0.0.1:7411. A host name is resolved by the system, which no
-	 * deadline bounds: by the blocking face when it connects, by the event face when it is opened. */
+	 * else, if there is no such socket, tcp://127.0.0.1:7411 as a guess. A host name is resolved by the system,
+	 * which no deadline bounds: by the blocking face when it connects, by the event face when it is opened. */
 	const char *address;
 
 	/* NULL: the content of token_file. That NULL: $PROMPTCACHE_TOKEN, else $XDG_STATE_HOME/promptcached/token
-	 * (~/.local/state) if it is there. Files are read at each connect. A token that is known is always sent. */
+	 * (~/.local/state) if it is there. Files are read at each connect. A token that is known is always sent, with
+	 * one exception: that of the default file does not go to the guess above, as any user of the machine may listen
+	 * there. If the server there asks for it (UNAUTHENTICATED), name its address. */
 	const char *token;
 	const char *token_file;
 
@@ -241,7 +243,8 @@ PC_API uint64_t pc_answer_tokens_saved(const struct pc_answer *a);
 PC_API double pc_answer_cost_saved_usd(const struct pc_answer *a);
 
 /* age: of the entry served. latency: from the call to its end, as seen here. as_of: the server's stamp, in
- * microseconds: all invalidations up to it were seen. removed: of pc_invalidate: entries forgotten in memory. */
+ * microseconds: all invalidations up to it were seen. removed: of pc_invalidate with PC_FORGET_REQUEST: 1 if there
+ * was an entry, else 0; a namespace is not counted. */
 PC_API uint64_t pc_answer_age_ms(const struct pc_answer *a);
 PC_API uint64_t pc_answer_latency_us(const struct pc_answer *a);
 PC_API uint64_t pc_answer_as_of(const struct pc_answer *a);

@@ -90,6 +90,8 @@ int settings_init(struct settings *s, const struct pc_options *options, struct f
 
 void settings_free(struct settings *s)
 {
+	if (s->token != NULL)
+		explicit_bzero(s->token, strlen(s->token));
 	mem_free(&s->mem, s->token);
 	mem_free(&s->mem, s->token_file);
 	mem_free(&s->mem, s->client);
@@ -128,7 +130,8 @@ static bool token_default_path(char path[], size_t size)
 	return n > 0 && (size_t)n < size;
 }
 
-int settings_core(const struct settings *s, struct core *c, uint64_t now_us, struct failure *failure)
+int settings_core(const struct settings *s, const struct endpoint *to, struct core *c, uint64_t now_us,
+		  struct failure *failure)
 {
 	char token[TOKEN_BYTES_ROOM], path[4096];
 	struct core_options o = {.client = s->client, .frame_max = s->frame_max, .output_max = s->output_max};
@@ -140,14 +143,17 @@ int settings_core(const struct settings *s, struct core *c, uint64_t now_us, str
 		if (!token_read(s->token_file, token, sizeof(token), &n))
 			return failure_set(failure, PC_INVALID, "token_file",
 					   "%.500s: cannot be read, or has no token in it", s->token_file);
-	} else if (token_default_path(path, sizeof(path)) && !token_read(path, token, sizeof(token), &n)) {
-		n = 0; /* no token is known: the Unix socket needs none */
+	} else if (token_default_path(path, sizeof(path)) && token_read(path, token, sizeof(token), &n)) {
+		o.token_withheld = address_is_guess(&s->address, to);
+		if (o.token_withheld)
+			n = 0;
 	}
 	if (n > 0)
 		o.token = slice_of(token, n);
 
 	int status = core_init(c, &s->mem, &o, now_us);
 
+	explicit_bzero(token, sizeof(token));
 	if (status != PC_OK)
 		return failure_set(failure, status, NULL, "%s for a connection", pc_strerror(status));
 	return PC_OK;

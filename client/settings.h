@@ -21,9 +21,10 @@ __attribute__((warn_unused_result)) int settings_init(struct settings *s, const 
 						      struct failure *failure);
 void settings_free(struct settings *s);
 
-/* Sets up the core of a new connection; reads the token's file. PC_OK, or PC_INVALID (a token file that was named and
- * cannot be read, or no token in it), PC_NO_MEMORY. */
-__attribute__((warn_unused_result)) int settings_core(const struct settings *s, struct core *c, uint64_t now_us,
-						      struct failure *failure);
+/* Sets up the core of a new connection to that endpoint of s->address; reads the token's file. The token of the default
+ * file does not go to an address_is_guess: whoever listens there would have it. PC_OK, or PC_INVALID (a token file that
+ * was named and cannot be read, or no token in it), PC_NO_MEMORY. */
+__attribute__((warn_unused_result)) int settings_core(const struct settings *s, const struct endpoint *to,
+						      struct core *c, uint64_t now_us, struct failure *failure);
 
 #endif

@@ -18,6 +18,7 @@ int main(void)
 	q.model = "gpt-4o"; q.prompt = "What is a TTL?"; q.timeout_ms = 30000;
 	rc = pc_query(pc, &q, &a);                                           /* PC_UNAVAILABLE: call the LLM yourself */
 	if (rc == PC_OK) printf("%s (%s)\n", pc_answer_text(a), pc_answer_source(a));
+	else fprintf(stderr, "promptcache: %s\n", pc_strerror(rc));
 	pc_answer_free(a);                                                   /* accepts NULL */
 	pc_close(pc);
 	/* clang-format on */

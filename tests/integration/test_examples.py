@@ -49,6 +49,7 @@ class Examples(harness.Case):
             done = subprocess.run([os.path.join(EXAMPLES, f"example_{name}")], env=self.daemon.env | {"XDG_RUNTIME_DIR": self.daemon.state},
                                   capture_output=True, timeout=harness.TIMEOUT_S)
             self.assertEqual(done.returncode, 1, name)
+            self.assertTrue(done.stdout + done.stderr, name)
 
 
 @harness.unittest.skipUnless(os.path.exists(README), "README.md is not written yet")
@@ -91,6 +92,11 @@ class Installed(harness.Case):
         program = os.path.join(self.home, "ten")
         run(COMPILER, "-std=c11", "-Wall", "-Wextra", "-Werror", "-o", program, self.source, *flags)
         self.answers(program)
+
+    def test_the_readmes_program_is_the_example(self):
+        example = harness.read_text(os.path.join(harness.ROOT, "client", "examples", "query.c"))
+        body = re.search(r"(?s)clang-format off \*/\n(.*?)\t/\* clang-format on", example)[1]
+        self.assertIn(body, self.program)
 
     def test_the_readmes_program_links_statically(self):
         flags = run("pkg-config", "--static", "--cflags", "--libs", "promptcache", env=self.packages).split()
