@@ -87,7 +87,6 @@ static int call_start(struct cli *c)
 {
 	const struct cli_options *o = &c->options;
 	const struct pc_query *q = &c->input.query;
-	bool space = o->question == NULL && o->body == NULL;
 
 	switch (o->command) {
 	case COMMAND_QUERY:
@@ -97,8 +96,8 @@ static int call_start(struct cli *c)
 	case COMMAND_PUT:
 		return pc_async_put(c->async, q, &c->input.content, on_done, c, NULL);
 	case COMMAND_INVALIDATE:
-		return pc_async_invalidate(c->async, q, space ? PC_FORGET_NAMESPACE : PC_FORGET_REQUEST, on_done, c,
-					   NULL);
+		return pc_async_invalidate(c->async, q, cli_options_space(o) ? PC_FORGET_NAMESPACE : PC_FORGET_REQUEST,
+					   on_done, c, NULL);
 	case COMMAND_STATS:
 		return pc_async_stats(c->async, q->timeout_ms, on_done, c, NULL);
 	default:

@@ -120,8 +120,8 @@ static void help_options(unsigned mask)
 
 static void help_exits(void)
 {
-	puts("\nExit status: 0 answered · 1 nothing stored matches (lookup) · 2 usage · 3 cannot connect · 4 refused "
-	     "or failed");
+	puts("\nExit status: 0 answered · 1 nothing stored matches (lookup) · 2 usage · 3 cannot connect, or the "
+	     "server is shutting down · 4 refused or failed");
 }
 
 static void help_tool(void)
@@ -292,6 +292,18 @@ struct parsed {
 	bool version;
 };
 
+/* "": none. Good enough for a hint while the options are not read to their end. */
+static const char *command_among(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		for (size_t k = 0; k < COMMAND_COUNT; k++) {
+			if (strcmp(argv[i], commands[k].word) == 0)
+				return commands[k].word;
+		}
+	}
+	return "";
+}
+
 static bool options_read(struct cli_options *o, int argc, char **argv, struct parsed *p)
 {
 	int c;
@@ -305,7 +317,10 @@ static bool options_read(struct cli_options *o, int argc, char **argv, struct pa
 			return false;
 		}
 		if (c == '?') {
-			cli_options_usage("%s is not an option; see promptcache --help", argv[optind - 1]);
+			const char *command = command_among(argc, argv);
+
+			cli_options_usage("%s is not an option; see promptcache %s%s--help", argv[optind - 1], command,
+					  command[0] != '\0' ? " " : "");
 			return false;
 		}
 		c -= OPTION_BASE;
@@ -321,6 +336,11 @@ static bool options_read(struct cli_options *o, int argc, char **argv, struct pa
 			return false;
 	}
 	return true;
+}
+
+bool cli_options_space(const struct cli_options *o)
+{
+	return o->command == COMMAND_INVALIDATE && o->question == NULL && o->body == NULL;
 }
 
 static int options_check(const struct cli_options *o, const struct parsed *p)

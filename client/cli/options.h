@@ -68,6 +68,9 @@ struct cli_options {
 __attribute__((warn_unused_result)) bool cli_options_parse(struct cli_options *o, int argc, char **argv, int *ret_exit);
 void cli_options_free(struct cli_options *o);
 
+/* An invalidation of a whole namespace: nothing but --namespace was given. */
+bool cli_options_space(const struct cli_options *o);
+
 /* "promptcache: …" on stderr. Returns EXIT_USAGE. */
 __attribute__((format(printf, 1, 2))) int cli_options_usage(const char *fmt, ...);
 

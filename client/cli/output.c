@@ -131,7 +131,9 @@ static json_t *result_json(const struct cli_options *o, const struct pc_answer *
 		json_object_set_new(object, "reason", json_string(pc_answer_reason(a)));
 		json_object_set_new(object, "entry", name_json(pc_answer_entry(a)));
 	} else if (o->command == COMMAND_INVALIDATE) {
-		json_object_set_new(object, "removed", json_integer((json_int_t)pc_answer_removed(a)));
+		json_object_set_new(object, "removed",
+				    cli_options_space(o) ? json_null()
+							 : json_integer((json_int_t)pc_answer_removed(a)));
 	}
 	json_object_set_new(object, "latency_ms", ms_json(pc_answer_latency_us(a)));
 	return object;
@@ -174,15 +176,28 @@ void output_line_end(struct cli_line *line)
 }
 
 /* Reasoning is not for reading along; --json has it. */
+static bool kind_is_printed(int kind) { return kind == PC_TEXT || kind == PC_REFUSAL || kind == PC_TOOL_CALL; }
+
 static void piece_print(struct cli_line *line, int kind, unsigned segment, const char *data, size_t n)
 {
-	if (n == 0 || (kind != PC_TEXT && kind != PC_REFUSAL && kind != PC_TOOL_CALL))
+	if (n == 0 || !kind_is_printed(kind))
 		return;
 	if (segment != line->segment)
 		output_line_end(line);
 	fwrite(data, 1, n, stdout);
 	line->open = data[n - 1] != '\n';
 	line->segment = segment;
+}
+
+static bool answer_is_empty(const struct pc_answer *a)
+{
+	for (size_t i = 0; i < pc_answer_segment_count(a); i++) {
+		const struct pc_segment *s = pc_answer_segment(a, i);
+
+		if (kind_is_printed(s->kind) && s->len > 0)
+			return false;
+	}
+	return true;
 }
 
 static void people_answer(const struct cli_options *o, struct cli_line *line, bool streamed, const struct pc_answer *a)
@@ -193,6 +208,9 @@ static void people_answer(const struct cli_options *o, struct cli_line *line, bo
 		piece_print(line, s->kind, (unsigned)i, s->data, s->len);
 	}
 	output_line_end(line); /* before the line about it */
+	if (strcmp(pc_answer_source(a), "none") != 0 && answer_is_empty(a))
+		fprintf(stderr, "promptcache: the answer is empty (finish_reason %s)\n",
+			pc_answer_finish_reason(a)[0] != '\0' ? pc_answer_finish_reason(a) : "unknown");
 	status_answer(o, a);
 }
 
@@ -216,7 +234,10 @@ static void people_result(const struct cli_options *o, struct cli_line *line, bo
 		printf("%s%s\n", pc_answer_stored(a) ? "" : "not stored: ", pc_answer_reason_text(a));
 		break;
 	case COMMAND_INVALIDATE:
-		printf("forgotten; %llu in memory\n", (unsigned long long)pc_answer_removed(a));
+		if (cli_options_space(o))
+			printf("forgotten: everything in namespace %s\n", o->namespace_name);
+		else
+			puts(pc_answer_removed(a) > 0 ? "forgotten" : "there was no entry");
 		break;
 	case COMMAND_STATS:
 		people_stats(a);
@@ -253,6 +274,8 @@ void output_failure(const struct pc_failure *failure)
 	fprintf(stderr, "promptcache: %s: %s", failure->name, failure->message);
 	if (failure->field[0] != '\0')
 		fprintf(stderr, " (field %s)", failure->field);
+	if (strcmp(failure->name, "UNAUTHENTICATED") == 0)
+		fputs(" (PROMPTCACHE_TOKEN or --token-file)", stderr);
 	if (failure->retry_after_ms > 0)
 		fprintf(stderr, " (try again in %llu ms)", (unsigned long long)failure->retry_after_ms);
 	fputc('\n', stderr);

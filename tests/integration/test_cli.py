@@ -1,8 +1,10 @@
 """The command line, as people and their scripts use it."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -147,6 +149,12 @@ class CommandLine:
         self.assertNotIn("First I look", answer["answer"])
         self.assertIn("can't assist", self.succeeds("query", self.prompt("Do. [[fault:refusal]]")))
 
+    def test_an_empty_answer_is_remarked_upon(self):
+        for stream in ((), ("--stream",)):
+            code, out, error = self.run_cli("query", *stream, self.prompt("[[fault:empty]]"))
+            self.assertEqual((code, out.strip()), (0, ""), error)
+            self.assertRegex(error, r"^promptcache: the answer is empty \(finish_reason \w+\)\n$")
+
     # ---- the others
 
     def test_lookup_ends_with_1_on_a_miss(self):
@@ -168,8 +176,13 @@ class CommandLine:
         self.assertEqual(self.succeeds("lookup", "--namespace", "mine", other), "From a pipe.\n")
         self.assertEqual(self.json("invalidate", prompt)["removed"], 1)
         self.assertEqual(self.run_cli("lookup", prompt)[0], 1)
-        self.succeeds("invalidate", "--namespace", "mine")
+        self.assertEqual(self.json("invalidate", prompt)["removed"], 0)
+        self.assertEqual(self.succeeds("invalidate", prompt), "there was no entry\n")
+        self.succeeds("put", prompt, "--answer", "By hand.")
+        self.assertEqual(self.succeeds("invalidate", prompt), "forgotten\n")
+        self.assertEqual(self.succeeds("invalidate", "--namespace", "mine"), "forgotten: everything in namespace mine\n")
         self.assertEqual(self.run_cli("lookup", "--namespace", "mine", other)[0], 1)
+        self.assertIsNone(self.json("invalidate", "--namespace", "mine")["removed"])
 
     def test_stats_and_ping(self):
         stats = self.json("stats")
@@ -187,6 +200,8 @@ class CommandLine:
             code, out, error = self.run_cli(*arguments)
             self.assertEqual((code, out), (2, ""), (arguments, error))
             self.assertTrue(error, arguments)
+        self.fails(2, "--foo is not an option; see promptcache query --help", "query", "--foo", "x")
+        self.fails(2, "--foo is not an option; see promptcache --help", "--foo")
 
     def test_a_body_that_is_no_chat_request_ends_with_2(self):
         for body in ("", "{", "[]", '{"model": 1, "messages": []}', '{"messages": "x"}'):
@@ -200,6 +215,34 @@ class CommandLine:
             self.fails(3, "UNAVAILABLE", "--server", address, "query", "x")
             self.fails(3, "UNAVAILABLE", "ping", env={"PROMPTCACHE_SERVER": address})
         self.assertLess(time.monotonic() - began, 10 if harness.SANITIZED else 3)
+
+    def test_without_an_address_and_a_socket_every_place_is_named(self):
+        with contextlib.closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", 7411)) == 0:
+                self.skipTest("port 7411 is in use on this machine")
+        self.fails(3, f"no promptcached at unix:{self.daemon.state}/promptcached.sock or tcp://127.0.0.1:7411 (last: Connection refused)",
+                   "ping", env={"PROMPTCACHE_SERVER": "", "XDG_RUNTIME_DIR": self.daemon.state})
+
+    def test_the_token_does_not_go_to_a_port_that_nobody_named(self):
+        """Whoever listens on the port that stands in for the socket sees HELLO, and no token in it."""
+        with contextlib.closing(socket.socket()) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", 7411))
+            except OSError:
+                self.skipTest("port 7411 is in use on this machine")
+            listener.listen()
+            listener.settimeout(harness.TIMEOUT_S)
+            for address, sent in (("", False), ("tcp://127.0.0.1:7411", True)):
+                env = self.environment | {"PROMPTCACHE_SERVER": address, "XDG_RUNTIME_DIR": self.daemon.state}
+                process = subprocess.Popen([harness.CLI, "ping"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                accepted, _ = listener.accept()
+                accepted.settimeout(harness.TIMEOUT_S)
+                hello = accepted.recv(65536)
+                accepted.close()
+                self.assertEqual(process.wait(harness.TIMEOUT_S), 3)
+                self.assertIn(b"promptcache/", hello)
+                self.assertEqual(self.daemon.token.encode() in hello, sent)
 
     def test_what_the_server_refuses_ends_with_4_and_the_errors_name(self):
         self.fails(4, "INVALID", "query", "")
@@ -218,7 +261,9 @@ class CommandLine:
         with open(path, "w", encoding="ascii") as f:
             f.write("w" * 64 + "\n")
         os.chmod(path, 0o600)
-        self.fails(4, "UNAUTHENTICATED", "--server", f"tcp://127.0.0.1:{self.daemon.port}", "query", "--token-file", path, self.prompt())
+        address = f"tcp://127.0.0.1:{self.daemon.port}"
+        error = self.fails(4, f"UNAUTHENTICATED: {address}: ", "--server", address, "query", "--token-file", path, self.prompt())
+        self.assertIn("PROMPTCACHE_TOKEN or --token-file", error)
 
     def test_an_interrupt_cancels(self):
         prompt = self.prompt()
@@ -237,7 +282,7 @@ class CommandLine:
         self.assertNotEqual(done.returncode, 0)
 
     def test_help_and_version(self):
-        for arguments, words in ((("--help",), ("query", "lookup", "put", "invalidate", "stats", "ping", "Exit status")),
+        for arguments, words in ((("--help",), ("query", "lookup", "put", "invalidate", "stats", "ping", "Exit status", "shutting down")),
                                  (("query", "--help"), ("--model", "--ttl", "--stream")), (("--version",), ("promptcache",))):
             out = self.succeeds(*arguments)
             for word in words:
