@@ -28,7 +28,8 @@ static size_t path_write(const struct value_path *path, char *ret, size_t size)
 	return n < 0 || (size_t)n >= left ? size - 1 : at + (size_t)n;
 }
 
-void value_path_write(const struct value_path *path, char *ret, size_t size)
+/* Writes "messages[3].content" to ret, cut at size. */
+static void value_path_write(const struct value_path *path, char *ret, size_t size)
 {
 	ret[path_write(path, ret, size)] = '\0';
 }

@@ -12,9 +12,6 @@ struct value_path {
 	uint32_t index;
 };
 
-/* Writes "messages[3].content" to ret, cut at size. */
-void value_path_write(const struct value_path *path, char *ret, size_t size);
-
 /* As canonical_append. without_nil: the top map's entries with value nil count as not given. */
 int canonical_append_path(struct buf *out, const msgpack_object *value, const struct value_path *path, bool without_nil,
 			  struct fault *fault);

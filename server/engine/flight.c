@@ -20,12 +20,15 @@ static const struct {
 
 static void flight_tick(struct flight *f);
 
-const char *flight_state_text(enum flight_state s) { return flight_states[s].text; }
-
-/* The only place where a state changes. */
+/* The only place where a state changes, and where the journey can be followed (log.level: debug). */
 static void flight_move(struct flight *f, enum flight_state to)
 {
+	const uint8_t *key = f->node.key;
+
 	assert(flight_states[f->state].next & (1u << to));
+	if (log_wants(LOG_DEBUG))
+		log_event(LOG_DEBUG, "flight.moved", "entry=%02x%02x%02x%02x state=\"%s\" clients=%zu", key[0], key[1],
+			  key[2], key[3], flight_states[to].text, f->waiters_count);
 	f->state = to;
 }
 

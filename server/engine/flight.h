@@ -95,6 +95,4 @@ void flight_doom(struct flight *f);
 /* Ends it now with SHUTTING_DOWN for everybody. */
 void flight_abort(struct flight *f);
 
-const char *flight_state_text(enum flight_state s);
-
 #endif

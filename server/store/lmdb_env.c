@@ -47,7 +47,7 @@ bool lmdb_env_is_damage(int rc)
 	       rc == MDB_INCOMPATIBLE;
 }
 
-void lmdb_path(const struct lmdb *l, const char *name, char ret[PATH_MAX])
+static void lmdb_path(const struct lmdb *l, const char *name, char ret[PATH_MAX])
 {
 	snprintf(ret, PATH_MAX, "%s/%s", l->path, name); /* lmdb_env_prepare has seen to its length */
 }

@@ -179,7 +179,6 @@ void lmdb_degrade(struct lmdb *l, const char *what, int rc);
 void lmdb_recover(struct lmdb *l);
 
 /* ---- lmdb_env.c */
-void lmdb_path(const struct lmdb *l, const char *name, char ret[PATH_MAX]);
 int lmdb_env_prepare(struct lmdb *l, char *error, size_t error_bytes); /* directory and lock; as lmdb_open */
 int lmdb_env_open(struct lmdb *l, char *error, size_t error_bytes);    /* what is damaged goes aside; as lmdb_open */
 int lmdb_env_reopen(struct lmdb *l);				       /* 0 or a code; nothing may use the old one */
